@@ -1,0 +1,78 @@
+# make            build the programs into $(BUILD)
+# make help       what else there is
+
+VERSION  := 0.1.0
+SAN      ?=
+VARIANT  := $(if $(SAN),$(subst $(comma),-,$(SAN)),release)
+BUILD    ?= build/$(VARIANT)
+comma    := ,
+
+PKG_CONFIG ?= pkg-config
+packages_flags = $(shell $(PKG_CONFIG) $(1) $(2))
+
+OPTIMISE := -O2 -g
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
+            -Wswitch-enum -Wvla -Wformat=2 $(if $(CI),-Werror)
+HARDEN   := -fstack-protector-strong -fPIE $(if $(SAN),,-D_FORTIFY_SOURCE=2)
+SANITISE := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+CFLAGS   += -std=c17 $(OPTIMISE) $(WARNINGS) $(HARDEN) $(SANITISE)
+CPPFLAGS += -D_GNU_SOURCE -DPGSSE_VERSION='"$(VERSION)"' -include common/poison.h -Icommon
+LDFLAGS  += -pie -Wl,-z,relro,-z,now -pthread $(SANITISE)
+
+.DEFAULT_GOAL := all
+PROGRAMS := $(addprefix $(BUILD)/,pgsse-broker pgsse-stream.fcgi pgsse-publish.fcgi)
+
+## all          the three programs
+all: $(PROGRAMS)
+
+# ---- each room is an archive; a program links its main file and takes from the rooms what it calls.
+# (So libpq comes to the stream handler only if somebody there calls common/pg: a check forbids it.)
+
+objects_of   = $(patsubst %.c,$(BUILD)/%.o,$(1))
+common_lib   := $(BUILD)/common.a
+broker_lib   := $(BUILD)/broker.a
+fcgi_lib     := $(BUILD)/fcgi.a
+fcgi_mains   := fcgi/stream_main.c fcgi/publish_main.c
+
+$(common_lib): $(call objects_of,$(wildcard common/*.c))
+$(broker_lib): $(call objects_of,$(filter-out broker/main.c,$(wildcard broker/*.c)))
+$(fcgi_lib): $(call objects_of,$(filter-out $(fcgi_mains),$(wildcard fcgi/*.c)))
+%.a:
+	rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/pgsse-broker: $(BUILD)/broker/main.o $(broker_lib) $(common_lib)
+	$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,libpq json-c)
+
+$(BUILD)/pgsse-stream.fcgi: $(BUILD)/fcgi/stream_main.o $(fcgi_lib) $(common_lib)
+	$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,fcgi)
+
+$(BUILD)/pgsse-publish.fcgi: $(BUILD)/fcgi/publish_main.o $(fcgi_lib) $(common_lib)
+	$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,fcgi libpq)
+
+# A room sees common/ and itself, nothing else.
+$(BUILD)/common/%.o: CPPFLAGS += $(call packages_flags,--cflags,libpq)
+$(BUILD)/broker/%.o: CPPFLAGS += -Ibroker $(call packages_flags,--cflags,json-c)
+$(BUILD)/fcgi/%.o: CPPFLAGS += -Ifcgi $(call packages_flags,--cflags,fcgi)
+
+$(BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -c -o $@ $<
+
+# ---- tests -----------------------------------------------------------------------------------
+
+unit_sources  := $(wildcard tests/unit/*/test_*.c)
+unit_programs := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(unit_sources))
+
+$(BUILD)/tests/unit/common/%.o: CPPFLAGS += -Itests/unit
+$(BUILD)/tests/unit/broker/%.o: CPPFLAGS += -Ibroker -Itests/unit
+$(BUILD)/tests/unit/fcgi/%.o: CPPFLAGS += -Ifcgi -Itests/unit
+
+$(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(broker_lib) $(fcgi_lib) $(common_lib)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,cmocka fcgi libpq json-c)
+
+## unit         build the unit tests; make unit-run runs them
+unit: $(unit_programs)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

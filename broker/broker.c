@@ -1,0 +1,251 @@
+#include "broker.h"
+
+#include "topic.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { BROKER_TICK_MS = 1000 };
+
+/* --- the way of one event ----------------------------------------------------------------- */
+
+static void note_oddity(struct broker *broker, struct slice topic) {
+    char lowered[TOPIC_PATH_BYTES_MAX + 1];
+    if (!topic_parse_path(topic, lowered) || !slice_is(topic, lowered)) {
+        broker->totals.odd_topics++;
+    }
+}
+
+static struct payload *frame_of(struct broker *broker, const struct event *event) {
+    struct wire_event message = {
+        .topic = event->topic,
+        .publisher_id = event->publisher_id,
+        .id_at = event->id_at,
+        .body = event->body,
+    };
+    markers_position(&broker->markers, &message.position);
+    return wire_encode_event(&message);
+}
+
+static void broker_publish(struct broker *broker, const struct event *event) {
+    struct topic *topic = topics_touch(&broker->topics, event->topic);
+    topic->published++;
+    broker->totals.published++;
+    note_oddity(broker, event->topic);
+    if (topic->subscribers == 0) {
+        return;
+    }
+    struct payload *frame = frame_of(broker, event);
+    struct subscription *subscription = LIST_FIRST(&topic->subscriptions);
+    while (subscription != NULL) {
+        /* A handler that is closed here takes its own subscription with it, and no other. */
+        struct subscription *next = LIST_NEXT(subscription, of_topic);
+        topic->broadcast++;
+        broker->totals.broadcast++;
+        handler_send(subscription->handler, frame);
+        subscription = next;
+    }
+    payload_unref(&frame);
+}
+
+static void note_bad(struct broker *broker, const char *channel, const char *reason) {
+    broker->totals.bad_notifications++;
+    log_limited(&broker->bad_limit, LOG_LEVEL_WARNING, "a notification on %s is not used: %s",
+                channel, reason);
+}
+
+static void on_public_position(struct broker *broker) {
+    struct handler *handler;
+    TAILQ_FOREACH(handler, &broker->handlers, link) {
+        handler_serve_held(handler);
+    }
+}
+
+static void hear_marker(struct broker *broker, struct slice payload, int sender_pid) {
+    switch (markers_hear(&broker->markers, payload, sender_pid, loop_now_ms(broker->loop))) {
+    case MARKER_OWN:
+        canary_on_heard(&broker->canary);
+        on_public_position(broker);
+        return;
+    case MARKER_FOREIGN:
+        return;
+    case MARKER_BAD:
+        note_bad(broker, MARKER_CHANNEL, "it is no marker that can be trusted");
+        return;
+    }
+}
+
+void broker_receive(struct broker *broker, const char *channel, struct slice payload,
+                    int sender_pid) {
+    struct event event;
+    const char *reason;
+    markers_count(&broker->markers);
+    broker->totals.notifications++;
+    broker->last_notification_ms = loop_now_ms(broker->loop);
+    broker->last_notification_wall_ms = wall_ms();
+    if (strcmp(channel, MARKER_CHANNEL) == 0) {
+        hear_marker(broker, payload, sender_pid);
+    } else if (event_parse(&broker->parser, payload, &event, &reason)) {
+        broker_publish(broker, &event);
+    } else {
+        note_bad(broker, channel, reason);
+    }
+}
+
+/* --- condition ---------------------------------------------------------------------------- */
+
+bool broker_is_listening(const struct broker *broker) {
+    return broker->listener.is_listening;
+}
+
+void broker_judge(struct broker *broker) {
+    const char *fault = "";
+    if (!broker_is_listening(broker)) {
+        fault = broker->listen_fault[0] != '\0' ? broker->listen_fault : "LISTEN is not in force yet";
+    } else if (!canary_is_connected(&broker->canary)) {
+        fault = broker->query_fault[0] != '\0' ? broker->query_fault
+                                               : "the query connection is not up yet";
+    }
+    if (fault[0] == '\0') {
+        broker->degraded_since_ms = 0;
+    } else if (broker->degraded_since_ms == 0) {
+        broker->degraded_since_ms = wall_ms();
+    }
+    snprintf(broker->degraded_reason, sizeof broker->degraded_reason, "%s", fault);
+}
+
+static void note_error(struct broker *broker, char *place, const char *kind, const char *reason) {
+    snprintf(place, BROKER_REASON_BYTES, "%s: %s", kind, reason);
+    log_warning("%s", place);
+    broker->totals.errors++;
+    broker->last_error_ms = wall_ms();
+    broker_judge(broker);
+}
+
+/* Whatever was sent while nobody listened is missing, and every live client is told so, before
+ * anything that was received afterwards. */
+static void tell_break(struct broker *broker) {
+    struct wire_refresh message = {.reason = SSE_REFRESH_GAP, .dropped = SSE_DROPPED_UNKNOWN};
+    markers_position(&broker->markers, &message.position);
+    struct payload *frame = wire_encode_refresh(&message);
+    struct handler *handler = TAILQ_FIRST(&broker->handlers);
+    while (handler != NULL) {
+        struct handler *next = TAILQ_NEXT(handler, link);
+        if (handler->state == HANDLER_SERVED) {
+            handler_send(handler, frame);
+        }
+        handler = next;
+    }
+    payload_unref(&frame);
+}
+
+void broker_on_listening(struct broker *broker) {
+    log_info("listening");
+    markers_restart(&broker->markers);
+    broker->listening_since_ms = wall_ms();
+    broker->listen_fault[0] = '\0';
+    if (broker->has_listened) {
+        broker->totals.reconnects++;
+        tell_break(broker);
+    }
+    broker->has_listened = true;
+    broker_judge(broker);
+    on_public_position(broker);
+    canary_on_listening(&broker->canary);
+}
+
+void broker_on_deaf(struct broker *broker, const char *reason) {
+    broker->totals.reconnect_attempts++;
+    canary_on_deaf(&broker->canary);
+    note_error(broker, broker->listen_fault, "the LISTEN connection is down", reason);
+}
+
+void broker_on_query_lost(struct broker *broker, const char *reason) {
+    note_error(broker, broker->query_fault, "the query connection is down", reason);
+}
+
+void broker_refuse_database(struct broker *broker, const char *encoding) {
+    log_error("the database's encoding is %s: pgsse serves UTF8 and SQL_ASCII", encoding);
+    broker->exit_status = CONFIG_EXIT_STATUS;
+    loop_stop(broker->loop);
+}
+
+/* --- health ------------------------------------------------------------------------------- */
+
+static void on_health(void *owner, uint64_t token, uint16_t status, struct slice document) {
+    struct wire_health message = {token, status, document};
+    handler_take(owner, wire_encode_health(&message));
+}
+
+void broker_ask_health(struct broker *broker, struct handler *handler, uint64_t token,
+                       uint32_t limit) {
+    health_ask(&broker->health, limit, handler, token, on_health);
+}
+
+void broker_on_report(struct broker *broker, uint32_t before, uint32_t serial) {
+    health_on_report(&broker->health, before, serial);
+}
+
+void broker_on_handler_closed(struct broker *broker, struct handler *handler) {
+    health_cancel(&broker->health, handler);
+    health_on_report(&broker->health, handler->report_given, handler->report_asked);
+}
+
+/* --- life --------------------------------------------------------------------------------- */
+
+/* Clients without events get fresh positions with their heartbeats. */
+static void on_tick(struct loop_timer *timer) {
+    struct broker *broker = container_of(timer, struct broker, tick);
+    struct handler *handler = TAILQ_FIRST(&broker->handlers);
+    while (handler != NULL) {
+        struct handler *next = TAILQ_NEXT(handler, link);
+        handler_tell_position(handler);
+        handler = next;
+    }
+    loop_timer_start(broker->loop, timer, BROKER_TICK_MS, on_tick);
+}
+
+struct broker *broker_create(struct loop *loop, const struct config *config) {
+    struct broker *broker = must_zalloc(sizeof *broker);
+    broker->loop = loop;
+    broker->config = config;
+    TAILQ_INIT(&broker->handlers);
+    topics_init(&broker->topics);
+    listener_init(&broker->listener, broker);
+    canary_init(&broker->canary, broker);
+    health_init(&broker->health, broker);
+    markers_init(&broker->markers, config->marker_memory, broker->listener.channels,
+                 LISTENER_CHANNELS);
+    broker_judge(broker);
+    return broker;
+}
+
+bool broker_start(struct broker *broker, char *reason) {
+    if (!door_open(&broker->door, broker, reason, BROKER_REASON_BYTES) ||
+        !status_open(&broker->status, broker, reason, BROKER_REASON_BYTES)) {
+        return false;
+    }
+    listener_start(&broker->listener);
+    canary_start(&broker->canary);
+    loop_timer_start(broker->loop, &broker->tick, BROKER_TICK_MS, on_tick);
+    return true;
+}
+
+void broker_destroy(struct broker **place) {
+    struct broker *broker = *place;
+    *place = NULL;
+    door_close(&broker->door);
+    status_close(&broker->status);
+    struct handler *handler;
+    while ((handler = TAILQ_FIRST(&broker->handlers)) != NULL) {
+        handler_close(handler, "the broker stops");
+    }
+    loop_timer_stop(broker->loop, &broker->tick);
+    listener_release(&broker->listener);
+    canary_release(&broker->canary);
+    health_release(&broker->health);
+    topics_release(&broker->topics);
+    markers_release(&broker->markers);
+    event_parser_release(&broker->parser);
+    free(broker);
+}

@@ -1,0 +1,101 @@
+/* Owns everything in the broker. The way of one event through it is a handful of calls:
+ *
+ *   broker_receive     counts the notification; a marker goes to markers, anything else on to
+ *   event_parse        text -> event, its body encoded, once
+ *   broker_publish     finds who subscribes and makes one frame,
+ *   handler_send       of which every handler with a subscriber gets a reference;
+ *   on_flush           at the end of the turn writes what waits for a handler, in one go
+ *
+ * broker_receive is the only way in: it knows nothing of libpq, so another source of events can be
+ * plugged in, and tests drive it by hand.
+ *
+ * Never here: anything that waits. A slow handler never slows the reading of Postgres. */
+#pragma once
+
+#include "canary.h"
+#include "config.h"
+#include "door.h"
+#include "event.h"
+#include "handler.h"
+#include "health.h"
+#include "listener.h"
+#include "log.h"
+#include "markers.h"
+#include "status.h"
+#include "topics.h"
+
+enum { BROKER_REASON_BYTES = 256 };
+
+struct broker_totals {
+    uint64_t notifications;
+    uint64_t bad_notifications;
+    uint64_t odd_topics; /* events on topics that no URL of the first door can name */
+    uint64_t published;
+    uint64_t broadcast;
+    uint64_t delivered;
+    uint64_t dropped_events;
+    uint64_t dropped_clients;
+    uint64_t reconnects;
+    uint64_t reconnect_attempts;
+    uint64_t errors;
+};
+
+struct broker {
+    const struct config *config; /* borrowed */
+    struct loop *loop;           /* borrowed */
+    struct listener listener;
+    struct canary canary;
+    struct markers markers;
+    struct topics topics;
+    struct event_parser parser;
+    struct handler_list handlers;
+    size_t handler_count;
+    struct door door;
+    struct status status;
+    struct health health;
+    struct loop_timer tick;
+    struct broker_totals totals;
+    struct log_limit bad_limit;
+    int64_t last_notification_ms; /* monotonic; 0: none yet */
+    int64_t last_notification_wall_ms;
+    int64_t last_error_ms; /* wall clock; 0: none yet */
+    int64_t listening_since_ms;
+    bool has_listened;                       /* at least once */
+    int64_t degraded_since_ms;               /* wall clock; 0: all is well */
+    char degraded_reason[BROKER_REASON_BYTES];
+    char listen_fault[BROKER_REASON_BYTES];  /* why LISTEN is down; "" while it is not */
+    char query_fault[BROKER_REASON_BYTES];
+    int exit_status;
+};
+
+/* Builds everything and starts nothing. */
+struct broker *broker_create(struct loop *loop, const struct config *config) must_check;
+
+/* Opens the sockets and starts to connect to Postgres. False, with *reason (of BROKER_REASON_BYTES),
+ * if a socket cannot be opened. */
+bool broker_start(struct broker *broker, char *reason) must_check;
+
+/* Closes everything; handlers keep their clients. */
+void broker_destroy(struct broker **broker);
+
+/* The one way in: a notification was heard on a listened channel. payload is of any shape. */
+void broker_receive(struct broker *broker, const char *channel, struct slice payload,
+                    int sender_pid);
+
+bool broker_is_listening(const struct broker *broker);
+
+/* Sets or clears the degraded state from what the parts say. */
+void broker_judge(struct broker *broker);
+
+/* A handler's client asks for the health document. */
+void broker_ask_health(struct broker *broker, struct handler *handler, uint64_t token,
+                       uint32_t limit);
+
+/* --- what the parts report ---------------------------------------------------------------- */
+
+void broker_on_listening(struct broker *broker);
+void broker_on_deaf(struct broker *broker, const char *reason);
+void broker_on_query_lost(struct broker *broker, const char *reason);
+void broker_refuse_database(struct broker *broker, const char *encoding);
+void broker_on_report(struct broker *broker, uint32_t before, uint32_t serial);
+void broker_on_handler_closed(struct broker *broker, struct handler *handler);

@@ -1,0 +1,152 @@
+#include "event.h"
+
+#include "json.h"
+#include "sse.h"
+#include "topic.h"
+
+/* The members that matter, as they were sent; text.length 0: absent. */
+struct members {
+    struct json_value topic, data, event, id, retry, comment, text, tenant;
+};
+
+static void collect(struct slice object, struct members *members) {
+    const struct {
+        const char *name;
+        struct json_value *place;
+    } known[] = {
+        {"topic", &members->topic}, {"data", &members->data},       {"event", &members->event},
+        {"id", &members->id},       {"retry", &members->retry},     {"comment", &members->comment},
+        {"text", &members->text},   {"tenant", &members->tenant},
+    };
+    struct json_members iterator = {.object = object};
+    struct json_value key;
+    struct json_value value;
+    while (json_next_member(&iterator, &key, &value)) {
+        for (size_t i = 0; i < length_of(known); i++) {
+            if (json_string_is(key, known[i].name)) {
+                *known[i].place = value;
+            }
+        }
+    }
+}
+
+static bool is_absent(struct json_value value) {
+    return value.text.length == 0 || value.type == JSON_NULL;
+}
+
+/* Decodes an optional string; absent is empty. False if it is something else than a string. */
+static bool read_string(struct json_value value, struct buf *out) {
+    out->length = 0;
+    if (is_absent(value)) {
+        return true;
+    }
+    if (value.type != JSON_STRING) {
+        return false;
+    }
+    json_string_decode(value, out);
+    return true;
+}
+
+static bool read_names(struct event_parser *parser, const struct members *members,
+                       const char **reason) {
+    if (!read_string(members->topic, &parser->topic) ||
+        !topic_is_valid(buf_slice(&parser->topic))) {
+        *reason = "\"topic\" must be a string of 1 to 255 bytes without control characters";
+        return false;
+    }
+    if (!read_string(members->event, &parser->type) ||
+        (parser->type.length > 0 && !event_type_is_valid(buf_slice(&parser->type)))) {
+        *reason = "\"event\" must be a string of at most 255 bytes without control characters";
+        return false;
+    }
+    if (!read_string(members->id, &parser->publisher_id) ||
+        (!is_absent(members->id) && !publisher_id_is_valid(buf_slice(&parser->publisher_id)))) {
+        *reason = "\"id\" must be 1 to 64 of [A-Za-z0-9_.-]";
+        return false;
+    }
+    if (!read_string(members->comment, &parser->comment)) {
+        *reason = "\"comment\" must be a string";
+        return false;
+    }
+    return true;
+}
+
+static bool read_retry(const struct members *members, struct sse_event *sse, const char **reason) {
+    uint64_t retry_ms;
+    if (is_absent(members->retry)) {
+        return true;
+    }
+    if (!json_parse_unsigned(members->retry, EVENT_RETRY_MAX_MS, &retry_ms)) {
+        *reason = "\"retry\" must be a whole number from 0 to 3600000";
+        return false;
+    }
+    sse->has_retry = true;
+    sse->retry_ms = (uint32_t)retry_ms;
+    return true;
+}
+
+static bool read_data(struct event_parser *parser, const struct members *members,
+                      const char **reason) {
+    parser->data.length = 0;
+    if (members->data.text.length == 0) {
+        *reason = "\"data\" is missing";
+        return false;
+    }
+    if (!is_absent(members->text) && members->text.type != JSON_BOOL) {
+        *reason = "\"text\" must be true or false";
+        return false;
+    }
+    if (slice_is(members->text.text, "true") && members->data.type == JSON_STRING) {
+        json_string_decode(members->data, &parser->data);
+    } else {
+        json_compact(members->data, &parser->data);
+    }
+    return true;
+}
+
+static bool parse_object(struct slice payload, struct members *members, const char **reason) {
+    struct json_value document;
+    struct json_error error;
+    if (!json_parse(payload, &document, &error)) {
+        *reason = error.message;
+        return false;
+    }
+    if (document.type != JSON_OBJECT) {
+        *reason = "not a JSON object";
+        return false;
+    }
+    collect(document.text, members);
+    if (!is_absent(members->tenant)) {
+        *reason = "\"tenant\" is not served";
+        return false;
+    }
+    return true;
+}
+
+bool event_parse(struct event_parser *parser, struct slice payload, struct event *event,
+                 const char **reason) {
+    struct members members = {0};
+    struct sse_event sse = {0};
+    if (!parse_object(payload, &members, reason) || !read_names(parser, &members, reason) ||
+        !read_retry(&members, &sse, reason) || !read_data(parser, &members, reason)) {
+        return false;
+    }
+    sse.comment = buf_slice(&parser->comment);
+    sse.type = buf_slice(&parser->type);
+    sse.data = buf_slice(&parser->data);
+    parser->body.length = 0;
+    event->id_at = sse_event_body(&parser->body, &sse);
+    event->body = buf_slice(&parser->body);
+    event->topic = buf_slice(&parser->topic);
+    event->publisher_id = buf_slice(&parser->publisher_id);
+    return true;
+}
+
+void event_parser_release(struct event_parser *parser) {
+    buf_release(&parser->topic);
+    buf_release(&parser->type);
+    buf_release(&parser->publisher_id);
+    buf_release(&parser->comment);
+    buf_release(&parser->data);
+    buf_release(&parser->body);
+}

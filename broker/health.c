@@ -1,0 +1,314 @@
+#include "health.h"
+
+#include "broker.h"
+
+#include <json-c/json.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { HTTP_OK = 200, HTTP_UNAVAILABLE = 503 };
+
+/* --- the document -------------------------------------------------------------------------- */
+
+static void add_count(struct json_object *object, const char *name, uint64_t value) {
+    json_object_object_add(object, name, json_object_new_uint64(value));
+}
+
+static void add_bool(struct json_object *object, const char *name, bool value) {
+    json_object_object_add(object, name, json_object_new_boolean(value));
+}
+
+static void add_text(struct json_object *object, const char *name, const char *text) {
+    json_object_object_add(object, name, text == NULL ? NULL : json_object_new_string(text));
+}
+
+/* Below 0 is null: not known. */
+static void add_number(struct json_object *object, const char *name, double value) {
+    char text[32];
+    snprintf(text, sizeof text, "%.4g", value);
+    json_object_object_add(object, name,
+                           value < 0 ? NULL : json_object_new_double_s(value, text));
+}
+
+/* RFC 3339 in UTC with milliseconds; 0 is null. */
+static void add_time(struct json_object *object, const char *name, int64_t ms) {
+    char text[40];
+    time_t seconds = (time_t)(ms / 1000);
+    struct tm parts;
+    if (ms == 0 || gmtime_r(&seconds, &parts) == NULL) {
+        add_text(object, name, NULL);
+        return;
+    }
+    size_t length = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(text + length, sizeof text - length, ".%03dZ", (int)(ms % 1000));
+    add_text(object, name, text);
+}
+
+/* What is queued at the moment, summed from the parts that hold it. */
+struct queued {
+    uint64_t frames; /* to handlers */
+    uint64_t frame_bytes;
+    uint64_t events; /* to clients */
+    uint64_t event_bytes;
+};
+
+/* How many of a handler's waiting frames are events of that topic. Asked for rarely, so that nothing
+ * has to be counted when events flow. */
+static uint64_t frames_waiting(const struct handler *handler, struct slice topic) {
+    uint64_t frames = 0;
+    for (size_t i = 0; i < handler->output.count; i++) {
+        const struct payload *payload = outq_at(&handler->output, i);
+        struct slice bytes = {payload->bytes, payload->length};
+        struct wire_frame frame;
+        struct wire_event event;
+        if (wire_next(&bytes, WIRE_ANSWER_BYTES_MAX, &frame) == WIRE_NEXT_FRAME &&
+            frame.type == WIRE_EVENT && wire_decode_event(frame.body, &event) &&
+            slice_equals(event.topic, topic)) {
+            frames++;
+        }
+    }
+    return frames;
+}
+
+static struct queued topic_queued(const struct topic *topic) {
+    struct queued queued = {0};
+    struct slice name = {topic->name, topic->name_length};
+    const struct subscription *subscription;
+    LIST_FOREACH(subscription, &topic->subscriptions, of_topic) {
+        queued.events += subscription->pending_events;
+        queued.event_bytes += subscription->queued_bytes;
+        queued.frames += frames_waiting(subscription->handler, name);
+    }
+    return queued;
+}
+
+static uint64_t topic_memory(const struct topic *topic) {
+    uint64_t bytes = sizeof *topic + topic->name_length + 1;
+    const struct subscription *subscription;
+    LIST_FOREACH(subscription, &topic->subscriptions, of_topic) {
+        bytes += sizeof *subscription;
+    }
+    return bytes;
+}
+
+static bool topic_is_idle(const struct broker *broker, const struct topic *topic, int64_t now_ms) {
+    return topic->subscribers == 0 && now_ms - topic->last_activity_ms >= broker->config->topic_idle;
+}
+
+static struct json_object *topic_document(const struct broker *broker, const struct topic *topic,
+                                          int64_t now_ms) {
+    struct json_object *object = json_object_new_object();
+    struct queued queued = topic_queued(topic);
+    json_object_object_add(object, "topic",
+                           json_object_new_string_len(topic->name, (int)topic->name_length));
+    add_count(object, "subscribers", topic->subscribers);
+    add_count(object, "dispatch_depth", queued.frames);
+    add_count(object, "pending_to_clients", queued.events);
+    add_count(object, "published", topic->published);
+    add_count(object, "broadcast", topic->broadcast);
+    add_count(object, "delivered_frames", topic->delivered);
+    add_count(object, "dropped_clients", topic->dropped_clients);
+    add_count(object, "dropped_events", topic->dropped_events);
+    add_count(object, "memory_usage_bytes", topic_memory(topic) + queued.event_bytes);
+    add_count(object, "last_activity_unix", (uint64_t)(topic->last_activity_ms / 1000));
+    add_bool(object, "is_idle", topic_is_idle(broker, topic, now_ms));
+    return object;
+}
+
+/* Subscribed ones first, then the others, the most recently active first. */
+static struct json_object *topics_document(const struct broker *broker, uint32_t limit,
+                                           int64_t now_ms) {
+    struct json_object *list = json_object_new_array();
+    const struct topic *topic;
+    TAILQ_FOREACH(topic, &broker->topics.wanted, link) {
+        if (json_object_array_length(list) < limit) {
+            json_object_array_add(list, topic_document(broker, topic, now_ms));
+        }
+    }
+    TAILQ_FOREACH_REVERSE(topic, &broker->topics.idle, topic_list, link) {
+        if (json_object_array_length(list) >= limit) {
+            break;
+        }
+        json_object_array_add(list, topic_document(broker, topic, now_ms));
+    }
+    return list;
+}
+
+struct sums {
+    uint64_t subscribers;
+    uint64_t idle_topics;
+    uint64_t memory;
+    struct queued queued;
+};
+
+static void sum_topic(struct sums *sums, const struct broker *broker, const struct topic *topic,
+                      int64_t now_ms) {
+    sums->subscribers += topic->subscribers;
+    sums->idle_topics += topic_is_idle(broker, topic, now_ms) ? 1 : 0;
+    sums->memory += topic_memory(topic);
+    const struct subscription *subscription;
+    LIST_FOREACH(subscription, &topic->subscriptions, of_topic) {
+        sums->queued.events += subscription->pending_events;
+        sums->queued.event_bytes += subscription->queued_bytes;
+    }
+}
+
+static struct sums sum_all(const struct broker *broker, int64_t now_ms) {
+    struct sums sums = {0};
+    const struct topic *topic;
+    TAILQ_FOREACH(topic, &broker->topics.wanted, link) {
+        sum_topic(&sums, broker, topic, now_ms);
+    }
+    TAILQ_FOREACH(topic, &broker->topics.idle, link) {
+        sum_topic(&sums, broker, topic, now_ms);
+    }
+    const struct handler *handler;
+    TAILQ_FOREACH(handler, &broker->handlers, link) {
+        sums.queued.frames += handler->output.count;
+        sums.queued.frame_bytes += handler->output.queued_bytes;
+    }
+    return sums;
+}
+
+static struct json_object *totals_document(const struct broker *broker, int64_t now_ms) {
+    struct json_object *object = json_object_new_object();
+    const struct broker_totals *totals = &broker->totals;
+    struct sums sums = sum_all(broker, now_ms);
+    add_count(object, "topics", topics_count(&broker->topics));
+    add_count(object, "subscribers", sums.subscribers);
+    add_count(object, "handlers", broker->handler_count);
+    add_count(object, "dispatch_depth", sums.queued.frames);
+    add_count(object, "pending_to_clients", sums.queued.events);
+    add_count(object, "published", totals->published);
+    add_count(object, "broadcast", totals->broadcast);
+    add_count(object, "delivered_frames", totals->delivered);
+    add_count(object, "dropped_clients", totals->dropped_clients);
+    add_count(object, "dropped_events", totals->dropped_events);
+    add_count(object, "total_memory_usage_bytes",
+              sums.memory + sums.queued.frame_bytes + sums.queued.event_bytes);
+    add_count(object, "idle_topics", sums.idle_topics);
+    add_bool(object, "listen_connected", broker_is_listening(broker));
+    add_time(object, "listen_connected_since",
+             broker_is_listening(broker) ? broker->listening_since_ms : 0);
+    add_bool(object, "notify_connected", canary_is_connected(&broker->canary));
+    add_count(object, "reconnects", totals->reconnects);
+    add_count(object, "reconnect_attempts", totals->reconnect_attempts);
+    add_count(object, "notifications", totals->notifications);
+    add_count(object, "bad_notifications", totals->bad_notifications);
+    add_count(object, "odd_topics", totals->odd_topics);
+    add_count(object, "errors", totals->errors);
+    add_time(object, "last_error_at", broker->last_error_ms);
+    add_number(object, "queue_usage", broker->canary.queue_usage);
+    add_number(object, "canary_ms", broker->canary.round_trip_ms);
+    return object;
+}
+
+static struct json_object *document_of(const struct broker *broker, uint32_t limit) {
+    struct json_object *object = json_object_new_object();
+    int64_t now_ms = wall_ms();
+    bool is_degraded = broker->degraded_since_ms != 0;
+    add_text(object, "status", is_degraded ? "degraded" : "ok");
+    add_text(object, "reason", is_degraded ? broker->degraded_reason : NULL);
+    add_time(object, "degraded_since", broker->degraded_since_ms);
+    add_time(object, "now", now_ms);
+    add_time(object, "last_notification_at", broker->last_notification_wall_ms);
+    add_text(object, "version", PGSSE_VERSION);
+    json_object_object_add(object, "totals", totals_document(broker, now_ms));
+    json_object_object_add(object, "topics", topics_document(broker, limit, now_ms));
+    return object;
+}
+
+/* --- requests ------------------------------------------------------------------------------ */
+
+static void request_end(struct health_request *request) {
+    TAILQ_REMOVE(&request->health->requests, request, link);
+    loop_timer_stop(request->health->broker->loop, &request->timeout);
+    free(request);
+}
+
+static void request_answer(struct health_request *request) {
+    const struct broker *broker = request->health->broker;
+    if (request->on_done == NULL) {
+        request_end(request);
+        return;
+    }
+    struct json_object *document = document_of(broker, request->limit);
+    size_t length;
+    const char *text = json_object_to_json_string_length(document, JSON_C_TO_STRING_PLAIN, &length);
+    check(text != NULL);
+    request->on_done(request->owner, request->token,
+                     broker_is_listening(broker) ? HTTP_OK : HTTP_UNAVAILABLE,
+                     (struct slice){text, length});
+    json_object_put(document);
+    request_end(request);
+}
+
+static void on_timeout(struct loop_timer *timer) {
+    request_answer(container_of(timer, struct health_request, timeout));
+}
+
+static void one_answer_less(struct health_request *request) {
+    if (--request->awaited == 0) {
+        loop_timer_start(request->health->broker->loop, &request->timeout, 0, on_timeout);
+    }
+}
+
+static void ask_handlers(struct health_request *request) {
+    struct handler *handler = TAILQ_FIRST(&request->health->broker->handlers);
+    while (handler != NULL) {
+        struct handler *next = TAILQ_NEXT(handler, link);
+        if (handler->state == HANDLER_SERVED) {
+            handler->report_asked = request->serial;
+            request->awaited++;
+            handler_take(handler, wire_encode_ask_report(request->serial));
+        }
+        handler = next;
+    }
+}
+
+void health_ask(struct health *health, uint32_t limit, void *owner, uint64_t token,
+                health_callback *on_done) {
+    struct health_request *request = must_zalloc(sizeof *request);
+    request->health = health;
+    request->serial = ++health->last_serial;
+    request->limit = limit;
+    request->owner = owner;
+    request->token = token;
+    request->on_done = on_done;
+    TAILQ_INSERT_TAIL(&health->requests, request, link);
+    loop_timer_start(health->broker->loop, &request->timeout, HEALTH_WAIT_MS, on_timeout);
+    request->awaited = 1; /* we ourselves, so that it is not complete before all are asked */
+    ask_handlers(request);
+    one_answer_less(request);
+}
+
+/* It ends by its timer: whoever asks handlers for it may be on the stack now. */
+void health_cancel(struct health *health, const void *owner) {
+    struct health_request *request;
+    TAILQ_FOREACH(request, &health->requests, link) {
+        if (request->owner == owner) {
+            request->on_done = NULL;
+        }
+    }
+}
+
+void health_on_report(struct health *health, uint32_t before, uint32_t serial) {
+    struct health_request *request;
+    TAILQ_FOREACH(request, &health->requests, link) {
+        if (request->serial > before && request->serial <= serial) {
+            one_answer_less(request);
+        }
+    }
+}
+
+void health_init(struct health *health, struct broker *broker) {
+    *health = (struct health){.broker = broker};
+    TAILQ_INIT(&health->requests);
+}
+
+void health_release(struct health *health) {
+    struct health_request *request;
+    while ((request = TAILQ_FIRST(&health->requests)) != NULL) {
+        request_end(request);
+    }
+}

@@ -1,0 +1,60 @@
+/* pgsse-broker: one per machine. Starts the broker and ends it in order. */
+#include "broker.h"
+#include "pg.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+static void on_signal(void *owner, int signal) {
+    (void)signal;
+    log_info("told to stop");
+    loop_stop(owner);
+}
+
+static void check_dsn(const char *key, const char *dsn) {
+    const char *reason;
+    if (!pg_dsn_is_valid(dsn, &reason)) {
+        die(CONFIG_EXIT_STATUS, "%s: %s", key, reason);
+    }
+}
+
+/* Two brokers that start at the same time in one directory would take each other's sockets away: the
+ * lock, which dies with its process, decides. */
+static int lock_directory(const char *directory) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/broker.lock", directory);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        die(CONFIG_EXIT_STATUS, "%s: %s", path, strerror(errno));
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        die(EXIT_FAILURE, "%s: another broker runs there", directory);
+    }
+    return fd;
+}
+
+int main(int argc, char **argv) {
+    struct config config = {0};
+    char reason[BROKER_REASON_BYTES];
+    config_load(&config, CONFIG_BROKER, argc, argv);
+    check_dsn("database_url", config.database_url);
+    check_dsn("listen_database_url", config.listen_database_url);
+    int lock = lock_directory(config.socket_dir);
+    struct loop *loop = loop_create();
+    loop_on_signal(loop, loop, on_signal);
+    struct broker *broker = broker_create(loop, &config);
+    if (!broker_start(broker, reason)) {
+        die(EXIT_FAILURE, "%s", reason);
+    }
+    loop_run(loop);
+    int status = broker->exit_status;
+    broker_destroy(&broker);
+    loop_destroy(&loop);
+    config_release(&config);
+    close(lock);
+    return status;
+}

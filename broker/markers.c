@@ -1,0 +1,170 @@
+#include "markers.h"
+
+#include "json.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Grows when the way of counting changes. */
+static const char counting_version[] = "1";
+
+static uint64_t fnv1a_64(uint64_t hash, const char *text) {
+    for (; *text != '\0'; text++) {
+        hash = (hash ^ (unsigned char)*text) * 1099511628211u;
+    }
+    return (hash ^ '\n') * 1099511628211u;
+}
+
+void markers_init(struct markers *markers, int64_t memory_ms, const char *const *channels,
+                  size_t channel_count) {
+    *markers = (struct markers){.memory_ms = memory_ms};
+    uint64_t hash = fnv1a_64(14695981039346656037u, counting_version);
+    for (size_t i = 0; i < channel_count; i++) {
+        hash = fnv1a_64(hash, channels[i]);
+    }
+    snprintf(markers->set, sizeof markers->set, "%016" PRIx64, hash);
+    TAILQ_INIT(&markers->by_age);
+    markers_restart(markers);
+}
+
+static void forget(struct markers *markers, struct marker *marker) {
+    HASH_DEL(markers->by_name, marker);
+    TAILQ_REMOVE(&markers->by_age, marker, link);
+    free(marker);
+}
+
+void markers_release(struct markers *markers) {
+    struct marker *marker;
+    while ((marker = TAILQ_FIRST(&markers->by_age)) != NULL) {
+        forget(markers, marker);
+    }
+}
+
+void markers_restart(struct markers *markers) {
+    marker_draw(markers->written);
+    markers->written_place = markers->count;
+    markers->is_public = false;
+    markers->expected[0] = '\0';
+}
+
+void markers_count(struct markers *markers) {
+    markers->count++;
+}
+
+void markers_draw(struct markers *markers, int sender_pid, char payload[MARKER_PAYLOAD_BYTES]) {
+    marker_draw(markers->expected);
+    int length = snprintf(payload, MARKER_PAYLOAD_BYTES,
+                          "{\"marker\":\"%s\",\"set\":\"%s\",\"pid\":%d}", markers->expected,
+                          markers->set, sender_pid);
+    check(length > 0 && length < MARKER_PAYLOAD_BYTES);
+}
+
+/* --- hearing ----------------------------------------------------------------------------- */
+
+struct marker_text {
+    struct json_value marker, set, pid;
+};
+
+static bool parse_marker(struct slice payload, struct marker_text *text) {
+    struct json_value document;
+    struct json_error error;
+    if (!json_parse(payload, &document, &error) || document.type != JSON_OBJECT) {
+        return false;
+    }
+    *text = (struct marker_text){0};
+    struct json_members members = {.object = document.text};
+    struct json_value key;
+    struct json_value value;
+    while (json_next_member(&members, &key, &value)) {
+        if (json_string_is(key, "marker")) {
+            text->marker = value;
+        } else if (json_string_is(key, "set")) {
+            text->set = value;
+        } else if (json_string_is(key, "pid")) {
+            text->pid = value;
+        }
+    }
+    return text->marker.type == JSON_STRING && text->set.type == JSON_STRING;
+}
+
+static bool is_genuine(const struct markers *markers, const struct marker_text *text,
+                       int sender_pid) {
+    uint64_t pid;
+    return marker_is_valid((struct slice){text->marker.text.at + 1, text->marker.text.length - 2}) &&
+           json_string_is(text->set, markers->set) &&
+           json_parse_unsigned(text->pid, INT32_MAX, &pid) && pid == (uint64_t)sender_pid;
+}
+
+static void forget_old(struct markers *markers, int64_t now_ms) {
+    struct marker *oldest;
+    while ((oldest = TAILQ_FIRST(&markers->by_age)) != NULL &&
+           (now_ms - oldest->heard_ms > markers->memory_ms ||
+            HASH_COUNT(markers->by_name) >= MARKERS_MAX)) {
+        forget(markers, oldest);
+    }
+}
+
+/* False if the name was heard before. */
+static bool remember(struct markers *markers, const char *name, int64_t now_ms) {
+    struct marker *marker;
+    HASH_FIND(hh, markers->by_name, name, MARKER_BYTES, marker);
+    if (marker != NULL) {
+        marker->is_ambiguous = true;
+        return false;
+    }
+    forget_old(markers, now_ms);
+    marker = must_zalloc(sizeof *marker);
+    memcpy(marker->name, name, MARKER_BYTES);
+    marker->place = markers->count;
+    marker->heard_ms = now_ms;
+    HASH_ADD(hh, markers->by_name, name, MARKER_BYTES, marker);
+    TAILQ_INSERT_TAIL(&markers->by_age, marker, link);
+    return true;
+}
+
+/* Positions written from a name that somebody repeated would be read as another place. */
+static void stop_writing(struct markers *markers, const char *name) {
+    if (memcmp(markers->written, name, MARKER_BYTES) == 0) {
+        marker_draw(markers->written);
+        markers->written_place = markers->count;
+        markers->is_public = false;
+    }
+}
+
+enum marker_verdict markers_hear(struct markers *markers, struct slice payload, int sender_pid,
+                                 int64_t now_ms) {
+    struct marker_text text;
+    if (!parse_marker(payload, &text) || !is_genuine(markers, &text, sender_pid)) {
+        return MARKER_BAD;
+    }
+    char name[MARKER_BYTES + 1] = "";
+    memcpy(name, text.marker.text.at + 1, MARKER_BYTES);
+    if (!remember(markers, name, now_ms)) {
+        stop_writing(markers, name);
+        return MARKER_BAD;
+    }
+    if (strcmp(name, markers->expected) != 0) {
+        return MARKER_FOREIGN;
+    }
+    memcpy(markers->written, name, sizeof markers->written);
+    markers->written_place = markers->count;
+    markers->is_public = true;
+    markers->expected[0] = '\0';
+    return MARKER_OWN;
+}
+
+void markers_position(const struct markers *markers, struct position *position) {
+    *position = (struct position){.since = markers->count - markers->written_place};
+    memcpy(position->marker, markers->written, sizeof position->marker);
+}
+
+bool markers_find(const struct markers *markers, const char *name, uint64_t *place) {
+    struct marker *marker;
+    HASH_FIND(hh, markers->by_name, name, MARKER_BYTES, marker);
+    if (marker == NULL || marker->is_ambiguous) {
+        return false;
+    }
+    *place = marker->place;
+    return true;
+}

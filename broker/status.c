@@ -1,0 +1,266 @@
+#include "status.h"
+
+#include "broker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { STATUS_REQUEST_BYTES_MAX = 8192, STATUS_DEADLINE_MS = 5000 };
+
+enum status_state {
+    STATUS_LISTENING, /* nothing heard yet */
+    STATUS_READING,   /* a request, up to its blank line */
+    STATUS_ASKING,    /* for the health document */
+    STATUS_WRITING,
+    STATUS_CLOSED, /* freed at the end of this turn */
+};
+
+struct status_connection {
+    struct status *status; /* borrowed */
+    TAILQ_ENTRY(status_connection) link;
+    enum status_state state;
+    bool is_http;
+    bool wants_head;
+    int fd;
+    struct loop_io io;
+    struct loop_timer timer; /* LISTENING: silence; else the deadline for all */
+    struct loop_task reap;
+    struct buf input;
+    struct outq output;
+};
+
+/* --- end ----------------------------------------------------------------------------------- */
+
+static void on_reap(struct loop_task *task) {
+    struct status_connection *connection = container_of(task, struct status_connection, reap);
+    close(connection->fd);
+    buf_release(&connection->input);
+    outq_release(&connection->output);
+    free(connection);
+}
+
+static void connection_close(struct status_connection *connection) {
+    if (connection->state == STATUS_CLOSED) {
+        return;
+    }
+    struct status *status = connection->status;
+    struct loop *loop = status->broker->loop;
+    connection->state = STATUS_CLOSED;
+    health_cancel(&status->broker->health, connection);
+    TAILQ_REMOVE(&status->connections, connection, link);
+    status->connection_count--;
+    loop_io_stop(loop, &connection->io);
+    loop_timer_stop(loop, &connection->timer);
+    loop_reap_soon(loop, &connection->reap, on_reap);
+}
+
+static void on_deadline(struct loop_timer *timer) {
+    connection_close(container_of(timer, struct status_connection, timer));
+}
+
+/* --- answers ------------------------------------------------------------------------------- */
+
+static void on_ready(struct loop_io *io, unsigned ready);
+
+static void connection_write(struct status_connection *connection) {
+    struct loop *loop = connection->status->broker->loop;
+    switch (outq_write(&connection->output, connection->fd)) {
+    case OUTQ_EMPTY:
+    case OUTQ_BROKEN:
+        connection_close(connection);
+        return;
+    case OUTQ_BLOCKED:
+        loop_io_stop(loop, &connection->io);
+        loop_io_start(loop, &connection->io, connection->fd, LOOP_WRITE, on_ready);
+        return;
+    }
+}
+
+static const char *reason_phrase(unsigned status) {
+    switch (status) {
+    case 200:
+        return "OK";
+    case 400:
+        return "Bad Request";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    default:
+        return "Service Unavailable";
+    }
+}
+
+static void answer(struct status_connection *connection, unsigned status, const char *type,
+                   struct slice body) {
+    struct buf text = {0};
+    if (connection->is_http) {
+        buf_printf(&text,
+                   "HTTP/1.1 %u %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+                   "Cache-Control: no-store\r\n%sConnection: close\r\n\r\n",
+                   status, reason_phrase(status), type, body.length,
+                   status == 405 ? "Allow: GET, HEAD\r\n" : "");
+    }
+    if (!connection->wants_head) {
+        buf_append_slice(&text, body);
+    }
+    outq_take(&connection->output, payload_create(text.bytes, text.length));
+    buf_release(&text);
+    connection->state = STATUS_WRITING;
+    connection_write(connection);
+}
+
+static void answer_error(struct status_connection *connection, unsigned status, const char *text) {
+    answer(connection, status, "text/plain", slice_of(text));
+}
+
+static void on_health(void *owner, uint64_t token, uint16_t status, struct slice document) {
+    (void)token;
+    struct status_connection *connection = owner;
+    struct buf body = {0};
+    buf_append_slice(&body, document);
+    buf_append_text(&body, "\n");
+    answer(connection, status, "application/json", buf_slice(&body));
+    buf_release(&body);
+}
+
+static void ask_health(struct status_connection *connection, uint32_t limit) {
+    struct broker *broker = connection->status->broker;
+    connection->state = STATUS_ASKING;
+    loop_timer_start(broker->loop, &connection->timer, STATUS_DEADLINE_MS, on_deadline);
+    health_ask(&broker->health, limit, connection, 0, on_health);
+}
+
+static void on_silence(struct loop_timer *timer) {
+    ask_health(container_of(timer, struct status_connection, timer), HEALTH_LIMIT);
+}
+
+/* --- requests ------------------------------------------------------------------------------ */
+
+static bool parse_limit(const char *query, uint32_t *limit) {
+    *limit = HEALTH_LIMIT;
+    if (*query == '\0') {
+        return true;
+    }
+    char *end;
+    if (strncmp(query, "?limit=", 7) != 0 || query[7] < '0' || query[7] > '9') {
+        return false;
+    }
+    unsigned long value = strtoul(query + 7, &end, 10);
+    *limit = value < WIRE_HEALTH_LIMIT_MAX ? (uint32_t)value : WIRE_HEALTH_LIMIT_MAX;
+    return *end == '\0';
+}
+
+/* line: "GET /healthz HTTP/1.1", changed in place. */
+static void on_request(struct status_connection *connection, char *line) {
+    const char *method = strsep(&line, " ");
+    char *path = strsep(&line, " ");
+    uint32_t limit;
+    if (path == NULL || line == NULL || strncmp(line, "HTTP/", 5) != 0) {
+        answer_error(connection, 400, "not HTTP\n");
+        return;
+    }
+    connection->wants_head = strcmp(method, "HEAD") == 0;
+    size_t length = strcspn(path, "?");
+    if (length != strlen("/healthz") || memcmp(path, "/healthz", length) != 0) {
+        answer_error(connection, 404, "only /healthz is here\n");
+    } else if (strcmp(method, "GET") != 0 && !connection->wants_head) {
+        answer_error(connection, 405, "only GET and HEAD\n");
+    } else if (!parse_limit(path + length, &limit)) {
+        answer_error(connection, 400, "limit must be a number\n");
+    } else {
+        ask_health(connection, limit);
+    }
+}
+
+static void take_input(struct status_connection *connection) {
+    struct buf *input = &connection->input;
+    connection->is_http = true;
+    if (connection->state == STATUS_LISTENING) {
+        connection->state = STATUS_READING;
+        loop_timer_start(connection->status->broker->loop, &connection->timer, STATUS_DEADLINE_MS,
+                         on_deadline);
+    }
+    if (memchr(input->bytes, '\0', input->length) != NULL) {
+        answer_error(connection, 400, "not HTTP\n");
+        return;
+    }
+    buf_append(input, "", 1);
+    char *end = strstr(input->bytes, "\n\r\n");
+    char *bare_end = strstr(input->bytes, "\n\n");
+    if (end != NULL || bare_end != NULL) {
+        input->bytes[strcspn(input->bytes, "\r\n")] = '\0';
+        on_request(connection, input->bytes);
+    } else if (input->length > STATUS_REQUEST_BYTES_MAX) {
+        answer_error(connection, 400, "the request is too long\n");
+    } else {
+        input->length--; /* the NUL */
+    }
+}
+
+static void on_ready(struct loop_io *io, unsigned ready) {
+    struct status_connection *connection = container_of(io, struct status_connection, io);
+    if ((ready & LOOP_WRITE) != 0) {
+        connection_write(connection);
+        return;
+    }
+    char *room = buf_reserve(&connection->input, STATUS_REQUEST_BYTES_MAX);
+    ssize_t got = recv(connection->fd, room, STATUS_REQUEST_BYTES_MAX, MSG_DONTWAIT);
+    bool is_reading =
+        connection->state == STATUS_LISTENING || connection->state == STATUS_READING;
+    if (got > 0 && is_reading) {
+        connection->input.length += (size_t)got;
+        take_input(connection);
+    } else if (got == 0 && connection->state == STATUS_LISTENING) {
+        /* It only listens: nc has sent the end of its own input, and waits. */
+        loop_io_stop(connection->status->broker->loop, io);
+    } else if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
+        connection_close(connection);
+    }
+}
+
+static void on_connection(void *owner, int fd) {
+    struct status *status = owner;
+    if (status->connection_count == STATUS_CONNECTIONS_MAX) {
+        close(fd);
+        return;
+    }
+    struct loop *loop = status->broker->loop;
+    struct status_connection *connection = must_zalloc(sizeof *connection);
+    connection->status = status;
+    connection->fd = fd;
+    connection->io = LOOP_IO_INIT;
+    connection->state = STATUS_LISTENING;
+    TAILQ_INSERT_TAIL(&status->connections, connection, link);
+    status->connection_count++;
+    loop_io_start(loop, &connection->io, fd, LOOP_READ, on_ready);
+    loop_timer_start(loop, &connection->timer, STATUS_SILENCE_MS, on_silence);
+}
+
+bool status_open(struct status *status, struct broker *broker, char *reason, size_t reason_bytes) {
+    *status = (struct status){.broker = broker};
+    TAILQ_INIT(&status->connections);
+    if (!door_open_socket(broker->config, "status.sock", &status->fd, status->path, reason,
+                          reason_bytes)) {
+        *status = (struct status){0};
+        return false;
+    }
+    acceptor_start(&status->acceptor, broker->loop, status->fd, status, on_connection);
+    return true;
+}
+
+void status_close(struct status *status) {
+    if (status->broker == NULL) {
+        return;
+    }
+    struct status_connection *connection;
+    while ((connection = TAILQ_FIRST(&status->connections)) != NULL) {
+        connection_close(connection);
+    }
+    acceptor_stop(&status->acceptor);
+    close(status->fd);
+    unlink(status->path);
+    *status = (struct status){0};
+}

@@ -1,0 +1,65 @@
+/* What every file may lean on: checks that stay on in production, allocation that cannot fail,
+ * and a pointer-and-length view of bytes. Includes nothing of pgsse.
+ *
+ * A bug aborts (check). Memory running out aborts too: every queue and table here is bounded, so
+ * it is a fault and not a load. Everything else is returned to the caller. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define must_check       __attribute__((warn_unused_result))
+#define printf_like(f, a) __attribute__((format(printf, f, a)))
+
+#define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
+#define length_of(array)                    (sizeof(array) / sizeof((array)[0]))
+
+/* Aborts with the place and the text of the condition that did not hold. */
+#define check(condition)                                                                           \
+    do {                                                                                           \
+        if (__builtin_expect(!(condition), 0)) {                                                   \
+            check_failed(__FILE__, __LINE__, #condition);                                          \
+        }                                                                                          \
+    } while (0)
+
+_Noreturn void check_failed(const char *file, int line, const char *condition);
+
+/* As malloc, calloc, realloc and strndup, but they never return NULL. free() releases. */
+void *must_alloc(size_t bytes) must_check __attribute__((malloc));
+void *must_zalloc(size_t bytes) must_check __attribute__((malloc));
+void *must_realloc(void *old, size_t bytes) must_check;
+char *must_strdup(const char *text, size_t length) must_check __attribute__((malloc));
+
+/* Some bytes that belong to somebody else, not ended by NUL. at may be NULL when length is 0. */
+struct slice {
+    const char *at;
+    size_t length;
+};
+
+static inline struct slice slice_of(const char *text) {
+    return (struct slice){text, text == NULL ? 0 : strlen(text)};
+}
+
+static inline bool slice_equals(struct slice a, struct slice b) {
+    return a.length == b.length && (a.length == 0 || memcmp(a.at, b.at, a.length) == 0);
+}
+
+static inline bool slice_is(struct slice a, const char *text) {
+    return slice_equals(a, slice_of(text));
+}
+
+/* Milliseconds and microseconds of the monotonic clock; wall_ms is the time of day since 1970. */
+int64_t clock_ms(void);
+int64_t clock_us(void);
+int64_t wall_ms(void);
+
+/* Fills bytes from the kernel's generator; waits for it only while the machine boots. */
+void random_bytes(void *bytes, size_t length);
+
+/* Evenly spread over 0 .. bound - 1; for jitter, not for secrets. bound > 0. */
+uint32_t random_below(uint32_t bound);
+
+/* value moved by up to a fifth either way, so that many do not act in step. */
+int64_t jittered(int64_t value);

@@ -1,0 +1,112 @@
+/* The event loop of the broker and of both handlers: one thread, epoll, level-triggered.
+ *
+ * Every turn has the same phases, in this order:
+ *
+ *   1. wait      sleep until a descriptor is ready or the next timer is due
+ *   2. dispatch  call on_ready of what is ready
+ *   3. timers    call what is due
+ *   4. flush     run the tasks that were marked dirty, once each: this is where output is written
+ *   5. reap      run the tasks that free what was given up during this turn
+ *
+ * The guarantee that the phases give: nothing is closed or freed outside phase 5, so no pointer
+ * goes stale and no descriptor number is reused while others of the same turn are still to come.
+ * Owners keep to it by stopping their parts at once and freeing them in a reap task.
+ *
+ * All parts are embedded in their owner; container_of finds it. This is the one file that knows
+ * epoll. */
+#pragma once
+
+#include "base.h"
+
+#include <sys/queue.h>
+
+struct loop;
+
+struct loop *loop_create(void);
+/* *loop becomes NULL. Everything in it must have been stopped; what still waits to be freed is. */
+void loop_destroy(struct loop **loop);
+
+/* Runs turns until loop_stop was called; the turn under way is finished, flush and reap included.
+ * Whoever wants an orderly end stops the loop when the last of it is done. */
+void loop_run(struct loop *loop);
+void loop_stop(struct loop *loop);
+
+/* Monotonic milliseconds, read once a turn, after waiting. */
+int64_t loop_now_ms(const struct loop *loop);
+
+/* --- descriptors ------------------------------------------------------------------------- */
+
+enum loop_interest {
+    LOOP_READ = 1, /* bytes, and the end of them */
+    LOOP_WRITE = 2,
+    LOOP_EDGE = 4,   /* tell of new bytes only once; for who leaves them unread */
+    LOOP_CLOSED = 8, /* in ready only: the peer is gone, or an error is waiting */
+};
+
+/* Does not own the descriptor: close it in a reap task, after loop_io_stop. */
+struct loop_io {
+    int fd; /* -1: not started */
+    unsigned interest;
+    void (*on_ready)(struct loop_io *io, unsigned ready);
+};
+
+#define LOOP_IO_INIT ((struct loop_io){.fd = -1})
+
+void loop_io_start(struct loop *loop, struct loop_io *io, int fd, unsigned interest,
+                   void (*on_ready)(struct loop_io *io, unsigned ready));
+void loop_io_change(struct loop *loop, struct loop_io *io, unsigned interest);
+/* Harmless when not started. on_ready is not called again, not even in this turn. */
+void loop_io_stop(struct loop *loop, struct loop_io *io);
+
+/* --- timers ------------------------------------------------------------------------------ */
+
+/* Zero-initialised. One shot: on_due may start it again. */
+struct loop_timer {
+    int64_t due_ms;
+    size_t place; /* in the heap, from 1; 0: not started */
+    void (*on_due)(struct loop_timer *timer);
+};
+
+/* Starting a started timer moves it. delay_ms >= 0. */
+void loop_timer_start(struct loop *loop, struct loop_timer *timer, int64_t delay_ms,
+                      void (*on_due)(struct loop_timer *timer));
+void loop_timer_stop(struct loop *loop, struct loop_timer *timer);
+
+static inline bool loop_timer_is_started(const struct loop_timer *timer) {
+    return timer->place != 0;
+}
+
+/* --- tasks ------------------------------------------------------------------------------- */
+
+/* Zero-initialised. Queued at most once at a time. */
+struct loop_task {
+    TAILQ_ENTRY(loop_task) link;
+    bool is_queued;
+    void (*run)(struct loop_task *task);
+};
+
+/* run is called once in the flush phase of this turn; marking it again is free. */
+void loop_flush_soon(struct loop *loop, struct loop_task *task,
+                     void (*run)(struct loop_task *task));
+void loop_flush_cancel(struct loop *loop, struct loop_task *task);
+
+/* run is called once in the reap phase of this turn and may free the task's owner. */
+void loop_reap_soon(struct loop *loop, struct loop_task *task, void (*run)(struct loop_task *task));
+
+/* --- signals and other threads ----------------------------------------------------------- */
+
+/* Blocks SIGTERM and SIGINT for the process and hands them to on_signal in the dispatch phase;
+ * SIGPIPE is ignored. Called once, before any thread is started. */
+void loop_on_signal(struct loop *loop, void *owner, void (*on_signal)(void *owner, int signal));
+
+/* Another thread's knock: loop_wakeup_send may be called from any thread; on_wakeup then runs in
+ * the loop's thread. Several knocks may become one call. */
+struct loop_wakeup {
+    struct loop_io io;
+    void (*on_wakeup)(struct loop_wakeup *wakeup);
+};
+
+void loop_wakeup_start(struct loop *loop, struct loop_wakeup *wakeup,
+                       void (*on_wakeup)(struct loop_wakeup *wakeup));
+void loop_wakeup_stop(struct loop *loop, struct loop_wakeup *wakeup);
+void loop_wakeup_send(struct loop_wakeup *wakeup);

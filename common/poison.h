@@ -1,0 +1,9 @@
+/* Force-included before every source file: the unbounded string functions do not compile here.
+ * The headers that declare them come first, so that their own text is not poisoned. */
+#pragma once
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#pragma GCC poison strcpy strcat sprintf vsprintf gets atoi atol strtok

@@ -1,0 +1,440 @@
+#include "wire.h"
+
+#include "buf.h"
+
+/* --- writing ----------------------------------------------------------------------------- */
+
+static void put_integer(struct buf *out, uint64_t value, size_t bytes) {
+    char *to = buf_reserve(out, bytes);
+    for (size_t i = 0; i < bytes; i++) {
+        to[i] = (char)(value >> (8 * i));
+    }
+    out->length += bytes;
+}
+
+static void put_u8(struct buf *out, unsigned value) {
+    put_integer(out, value, 1);
+}
+
+static void put_u16(struct buf *out, uint16_t value) {
+    put_integer(out, value, 2);
+}
+
+static void put_u32(struct buf *out, uint32_t value) {
+    put_integer(out, value, 4);
+}
+
+static void put_u64(struct buf *out, uint64_t value) {
+    put_integer(out, value, 8);
+}
+
+static void put_str(struct buf *out, struct slice text) {
+    check(text.length <= WIRE_ANSWER_BYTES_MAX);
+    put_u32(out, (uint32_t)text.length);
+    buf_append_slice(out, text);
+}
+
+static void put_position(struct buf *out, const struct position *position) {
+    put_u64(out, position->durable);
+    put_str(out, slice_of(position->marker));
+    put_u64(out, position->since);
+}
+
+static void put_topics(struct buf *out, const struct wire_topics *topics) {
+    check(topics->count <= WIRE_TOPICS_MAX);
+    put_u16(out, (uint16_t)topics->count);
+    for (size_t i = 0; i < topics->count; i++) {
+        put_str(out, topics->names[i]);
+    }
+}
+
+/* The length is filled in at the end. */
+static struct buf frame_begin(enum wire_type type) {
+    struct buf frame = {0};
+    put_u32(&frame, 0);
+    put_u8(&frame, type);
+    return frame;
+}
+
+static struct payload *frame_end(struct buf *frame) {
+    size_t body_length = frame->length - WIRE_HEADER_BYTES;
+    check(body_length <= WIRE_ANSWER_BYTES_MAX);
+    for (size_t i = 0; i < 4; i++) {
+        frame->bytes[i] = (char)(body_length >> (8 * i));
+    }
+    struct payload *payload = payload_create(frame->bytes, frame->length);
+    buf_release(frame);
+    return payload;
+}
+
+/* --- reading ----------------------------------------------------------------------------- */
+
+/* What is left of a body. A read past its end sets is_bad and gives zeros from then on, so that
+ * a decoder reads all its fields and asks once. */
+struct reader {
+    struct slice left;
+    bool is_bad;
+};
+
+static uint64_t get_integer(struct reader *reader, size_t bytes) {
+    if (reader->left.length < bytes) {
+        reader->is_bad = true;
+        reader->left.length = 0;
+        return 0;
+    }
+    uint64_t value = 0;
+    for (size_t i = 0; i < bytes; i++) {
+        value |= (uint64_t)(unsigned char)reader->left.at[i] << (8 * i);
+    }
+    reader->left.at += bytes;
+    reader->left.length -= bytes;
+    return value;
+}
+
+static uint32_t get_u32(struct reader *reader) {
+    return (uint32_t)get_integer(reader, 4);
+}
+
+static uint64_t get_u64(struct reader *reader) {
+    return get_integer(reader, 8);
+}
+
+/* An integer of one byte that must be below bound. */
+static unsigned get_choice(struct reader *reader, unsigned bound) {
+    unsigned value = (unsigned)get_integer(reader, 1);
+    if (value >= bound) {
+        reader->is_bad = true;
+        return 0;
+    }
+    return value;
+}
+
+static struct slice get_str(struct reader *reader) {
+    size_t length = get_u32(reader);
+    if (length > reader->left.length) {
+        reader->is_bad = true;
+        reader->left.length = 0;
+        return (struct slice){"", 0};
+    }
+    struct slice text = {reader->left.at, length};
+    reader->left.at += length;
+    reader->left.length -= length;
+    return text;
+}
+
+static void get_position(struct reader *reader, struct position *position) {
+    *position = (struct position){.durable = get_u64(reader)};
+    struct slice marker = get_str(reader);
+    if (marker.length > 0) {
+        if (marker_is_valid(marker)) {
+            memcpy(position->marker, marker.at, MARKER_BYTES);
+        } else {
+            reader->is_bad = true;
+        }
+    }
+    position->since = get_u64(reader);
+}
+
+static void get_topics(struct reader *reader, struct wire_topics *topics) {
+    topics->count = (size_t)get_integer(reader, 2);
+    if (topics->count == 0 || topics->count > WIRE_TOPICS_MAX) {
+        reader->is_bad = true;
+        topics->count = 0;
+    }
+    for (size_t i = 0; i < topics->count; i++) {
+        topics->names[i] = get_str(reader);
+    }
+}
+
+static bool is_complete(const struct reader *reader) {
+    return !reader->is_bad && reader->left.length == 0;
+}
+
+/* --- frames ------------------------------------------------------------------------------ */
+
+enum wire_next wire_next(struct slice *input, size_t body_bytes_max, struct wire_frame *frame) {
+    struct reader reader = {.left = *input};
+    size_t length = get_u32(&reader);
+    unsigned type = (unsigned)get_integer(&reader, 1);
+    if (reader.is_bad) {
+        return WIRE_NEXT_INCOMPLETE;
+    }
+    if (length > body_bytes_max) {
+        return WIRE_NEXT_TOO_LONG;
+    }
+    if (length > reader.left.length) {
+        return WIRE_NEXT_INCOMPLETE;
+    }
+    *frame = (struct wire_frame){(enum wire_type)type, {reader.left.at, length}};
+    *input = (struct slice){reader.left.at + length, reader.left.length - length};
+    return WIRE_NEXT_FRAME;
+}
+
+/* --- messages, each with both directions -------------------------------------------------- */
+
+struct payload *wire_encode_hello(enum wire_type type, uint32_t pid) {
+    struct buf frame = frame_begin(type);
+    put_u32(&frame, WIRE_MAGIC);
+    put_u16(&frame, WIRE_VERSION);
+    put_u32(&frame, pid);
+    return frame_end(&frame);
+}
+
+/* What a later version adds behind the first two fields is not this version's to judge. */
+bool wire_decode_hello(struct slice body, struct wire_hello *message) {
+    struct reader reader = {.left = body};
+    message->magic = get_u32(&reader);
+    message->version = (uint16_t)get_integer(&reader, 2);
+    if (!reader.is_bad && message->version != WIRE_VERSION) {
+        message->pid = 0;
+        return message->magic == WIRE_MAGIC;
+    }
+    message->pid = get_u32(&reader);
+    return is_complete(&reader) && message->magic == WIRE_MAGIC;
+}
+
+struct payload *wire_encode_subscribe(const struct wire_subscribe *message) {
+    struct buf frame = frame_begin(WIRE_SUBSCRIBE);
+    put_u64(&frame, message->token);
+    put_u8(&frame, message->form);
+    put_u8(&frame, message->position_kind);
+    put_position(&frame, &message->position);
+    put_str(&frame, message->user);
+    put_str(&frame, message->tenant);
+    put_topics(&frame, &message->topics);
+    return frame_end(&frame);
+}
+
+bool wire_decode_subscribe(struct slice body, struct wire_subscribe *message) {
+    struct reader reader = {.left = body};
+    message->token = get_u64(&reader);
+    message->form = (enum wire_form)get_choice(&reader, WIRE_FORM_TOPICS + 1);
+    message->position_kind = (enum position_kind)get_choice(&reader, POSITION_KNOWN + 1);
+    get_position(&reader, &message->position);
+    message->user = get_str(&reader);
+    message->tenant = get_str(&reader);
+    get_topics(&reader, &message->topics);
+    return is_complete(&reader) && message->token != 0;
+}
+
+struct payload *wire_encode_unsubscribe(const struct wire_unsubscribe *message) {
+    struct buf frame = frame_begin(WIRE_UNSUBSCRIBE);
+    put_u64(&frame, message->token);
+    put_topics(&frame, &message->topics);
+    return frame_end(&frame);
+}
+
+bool wire_decode_unsubscribe(struct slice body, struct wire_unsubscribe *message) {
+    struct reader reader = {.left = body};
+    message->token = get_u64(&reader);
+    get_topics(&reader, &message->topics);
+    return is_complete(&reader);
+}
+
+struct payload *wire_encode_ask_position(uint64_t token) {
+    struct buf frame = frame_begin(WIRE_ASK_POSITION);
+    put_u64(&frame, token);
+    return frame_end(&frame);
+}
+
+bool wire_decode_ask_position(struct slice body, uint64_t *token) {
+    struct reader reader = {.left = body};
+    *token = get_u64(&reader);
+    return is_complete(&reader) && *token != 0;
+}
+
+struct payload *wire_encode_ask_health(const struct wire_ask_health *message) {
+    struct buf frame = frame_begin(WIRE_ASK_HEALTH);
+    put_u64(&frame, message->token);
+    put_u32(&frame, message->limit);
+    return frame_end(&frame);
+}
+
+bool wire_decode_ask_health(struct slice body, struct wire_ask_health *message) {
+    struct reader reader = {.left = body};
+    message->token = get_u64(&reader);
+    message->limit = get_u32(&reader);
+    return is_complete(&reader) && message->limit <= WIRE_HEALTH_LIMIT_MAX;
+}
+
+/* Where is_last and count stand in a REPORT frame. */
+enum { REPORT_LAST_AT = WIRE_HEADER_BYTES + 4, REPORT_COUNT_AT = REPORT_LAST_AT + 1 };
+
+void wire_report_begin(struct buf *report, uint32_t serial) {
+    check(report->length == 0);
+    *report = frame_begin(WIRE_REPORT);
+    put_u32(report, serial);
+    put_u8(report, 0);
+    put_u32(report, 0);
+}
+
+bool wire_report_add(struct buf *report, const struct wire_report_entry *entry) {
+    size_t length = 4 + entry->topic.length + 5 * sizeof(uint64_t);
+    if (report->length + length > WIRE_REQUEST_BYTES_MAX) {
+        return false;
+    }
+    put_str(report, entry->topic);
+    put_u64(report, entry->delivered);
+    put_u64(report, entry->dropped_events);
+    put_u64(report, entry->dropped_clients);
+    put_u64(report, entry->pending_events);
+    put_u64(report, entry->queued_bytes);
+    for (size_t i = REPORT_COUNT_AT; ++report->bytes[i] == 0; i++) {
+        check(i < REPORT_COUNT_AT + 3); /* a carry goes up into the next byte of the count */
+    }
+    return true;
+}
+
+struct payload *wire_report_end(struct buf *report, bool is_last) {
+    report->bytes[REPORT_LAST_AT] = is_last ? 1 : 0;
+    return frame_end(report);
+}
+
+bool wire_decode_report(struct slice body, struct wire_report *message) {
+    struct reader reader = {.left = body};
+    message->serial = get_u32(&reader);
+    message->is_last = get_choice(&reader, 2) == 1;
+    message->count = get_u32(&reader);
+    message->entries = reader.left;
+    return !reader.is_bad;
+}
+
+bool wire_next_report_entry(struct wire_report *report, struct wire_report_entry *entry) {
+    if (report->count == 0) {
+        return false;
+    }
+    report->count--;
+    struct reader reader = {.left = report->entries};
+    entry->topic = get_str(&reader);
+    entry->delivered = get_u64(&reader);
+    entry->dropped_events = get_u64(&reader);
+    entry->dropped_clients = get_u64(&reader);
+    entry->pending_events = get_u64(&reader);
+    entry->queued_bytes = get_u64(&reader);
+    report->entries = reader.left;
+    return !reader.is_bad;
+}
+
+struct payload *wire_encode_accepted(const struct wire_accepted *message) {
+    struct buf frame = frame_begin(WIRE_ACCEPTED);
+    put_u64(&frame, message->token);
+    put_u8(&frame, message->follows ? 1 : 0);
+    put_position(&frame, &message->position);
+    return frame_end(&frame);
+}
+
+bool wire_decode_accepted(struct slice body, struct wire_accepted *message) {
+    struct reader reader = {.left = body};
+    message->token = get_u64(&reader);
+    message->follows = get_choice(&reader, 2) == 1;
+    get_position(&reader, &message->position);
+    return is_complete(&reader);
+}
+
+struct payload *wire_encode_refused(const struct wire_refused *message) {
+    struct buf frame = frame_begin(WIRE_REFUSED);
+    put_u64(&frame, message->token);
+    put_u16(&frame, message->status);
+    put_str(&frame, message->text);
+    return frame_end(&frame);
+}
+
+bool wire_decode_refused(struct slice body, struct wire_refused *message) {
+    struct reader reader = {.left = body};
+    message->token = get_u64(&reader);
+    message->status = (uint16_t)get_integer(&reader, 2);
+    message->text = get_str(&reader);
+    return is_complete(&reader);
+}
+
+struct payload *wire_encode_refresh(const struct wire_refresh *message) {
+    struct buf frame = frame_begin(WIRE_REFRESH);
+    put_u64(&frame, message->token);
+    put_position(&frame, &message->position);
+    put_u8(&frame, message->reason);
+    put_u64(&frame, message->dropped);
+    return frame_end(&frame);
+}
+
+bool wire_decode_refresh(struct slice body, struct wire_refresh *message) {
+    struct reader reader = {.left = body};
+    message->token = get_u64(&reader);
+    get_position(&reader, &message->position);
+    message->reason = (enum sse_refresh_reason)get_choice(&reader, SSE_REFRESH_REASONS);
+    message->dropped = get_u64(&reader);
+    return is_complete(&reader);
+}
+
+struct payload *wire_encode_position(enum wire_type type, const struct wire_position *message) {
+    struct buf frame = frame_begin(type);
+    put_u64(&frame, message->token);
+    put_position(&frame, &message->position);
+    return frame_end(&frame);
+}
+
+bool wire_decode_position(struct slice body, struct wire_position *message) {
+    struct reader reader = {.left = body};
+    message->token = get_u64(&reader);
+    get_position(&reader, &message->position);
+    return is_complete(&reader);
+}
+
+struct payload *wire_encode_event(const struct wire_event *message) {
+    struct buf frame = frame_begin(WIRE_EVENT);
+    put_position(&frame, &message->position);
+    put_str(&frame, message->topic);
+    put_str(&frame, message->publisher_id);
+    put_u32(&frame, (uint32_t)message->id_at);
+    put_str(&frame, message->body);
+    return frame_end(&frame);
+}
+
+bool wire_decode_event(struct slice body, struct wire_event *message) {
+    struct reader reader = {.left = body};
+    get_position(&reader, &message->position);
+    message->topic = get_str(&reader);
+    message->publisher_id = get_str(&reader);
+    message->id_at = get_u32(&reader);
+    message->body = get_str(&reader);
+    return is_complete(&reader) && message->id_at <= message->body.length;
+}
+
+struct payload *wire_encode_health(const struct wire_health *message) {
+    struct buf frame = frame_begin(WIRE_HEALTH);
+    put_u64(&frame, message->token);
+    put_u16(&frame, message->status);
+    put_str(&frame, message->document);
+    return frame_end(&frame);
+}
+
+bool wire_decode_health(struct slice body, struct wire_health *message) {
+    struct reader reader = {.left = body};
+    message->token = get_u64(&reader);
+    message->status = (uint16_t)get_integer(&reader, 2);
+    message->document = get_str(&reader);
+    return is_complete(&reader);
+}
+
+struct payload *wire_encode_ask_report(uint32_t serial) {
+    struct buf frame = frame_begin(WIRE_ASK_REPORT);
+    put_u32(&frame, serial);
+    return frame_end(&frame);
+}
+
+bool wire_decode_ask_report(struct slice body, uint32_t *serial) {
+    struct reader reader = {.left = body};
+    *serial = get_u32(&reader);
+    return is_complete(&reader);
+}
+
+struct payload *wire_encode_goodbye(const char *reason) {
+    struct buf frame = frame_begin(WIRE_GOODBYE);
+    put_str(&frame, slice_of(reason));
+    return frame_end(&frame);
+}
+
+bool wire_decode_goodbye(struct slice body, struct slice *reason) {
+    struct reader reader = {.left = body};
+    *reason = get_str(&reader);
+    return is_complete(&reader);
+}

@@ -1,0 +1,293 @@
+#include "fanout.h"
+
+#include "client.h"
+
+#include <stdlib.h>
+
+void fanout_init(struct fanout *fanout, struct loop *loop) {
+    *fanout = (struct fanout){.loop = loop};
+}
+
+static void topic_destroy(struct fanout *fanout, struct fan_topic *topic) {
+    HASH_DEL(fanout->topics, topic);
+    free(topic);
+}
+
+void fanout_release(struct fanout *fanout) {
+    struct fan_topic *topic;
+    struct fan_topic *next;
+    check(fanout->audiences == NULL);
+    HASH_ITER(hh, fanout->topics, topic, next) {
+        topic_destroy(fanout, topic);
+    }
+    buf_release(&fanout->frame);
+}
+
+/* --- topics and audiences ------------------------------------------------------------------ */
+
+static struct fan_topic *topic_find_or_create(struct fanout *fanout, struct slice name) {
+    struct fan_topic *topic;
+    HASH_FIND(hh, fanout->topics, name.at, name.length, topic);
+    if (topic == NULL) {
+        topic = must_zalloc(sizeof *topic + name.length);
+        topic->name_length = (uint16_t)name.length;
+        memcpy(topic->name, name.at, name.length);
+        LIST_INIT(&topic->members);
+        HASH_ADD_KEYPTR(hh, fanout->topics, topic->name, name.length, topic);
+    }
+    return topic;
+}
+
+static int compare_slices(const void *a, const void *b) {
+    const struct slice *left = a;
+    const struct slice *right = b;
+    size_t common = left->length < right->length ? left->length : right->length;
+    int order = memcmp(left->at, right->at, common);
+    return order != 0 ? order : (left->length > right->length) - (left->length < right->length);
+}
+
+/* The same set of names gives the same key, in whatever order they were asked for. */
+static void key_of(const struct wire_topics *topics, struct slice *sorted, struct buf *key) {
+    memcpy(sorted, topics->names, topics->count * sizeof *sorted);
+    qsort(sorted, topics->count, sizeof *sorted, compare_slices);
+    for (size_t i = 0; i < topics->count; i++) {
+        buf_append_slice(key, sorted[i]);
+        buf_append(key, "", 1);
+    }
+}
+
+static struct audience *audience_create(struct fanout *fanout, const struct slice *names,
+                                        size_t count, struct buf *key) {
+    struct audience *audience = must_zalloc(sizeof *audience + count * sizeof(struct membership));
+    audience->fanout = fanout;
+    audience->key = must_strdup(key->bytes, key->length);
+    audience->key_length = key->length;
+    audience->topic_count = count;
+    feed_init(&audience->feed);
+    LIST_INIT(&audience->live);
+    for (size_t i = 0; i < count; i++) {
+        struct membership *membership = &audience->memberships[i];
+        membership->audience = audience;
+        membership->topic = topic_find_or_create(fanout, names[i]);
+        LIST_INSERT_HEAD(&membership->topic->members, membership, link);
+    }
+    HASH_ADD_KEYPTR(hh, fanout->audiences, audience->key, audience->key_length, audience);
+    return audience;
+}
+
+struct audience *fanout_attach(struct fanout *fanout, const struct wire_topics *topics) {
+    struct slice sorted[WIRE_TOPICS_MAX];
+    struct buf key = {0};
+    struct audience *audience;
+    key_of(topics, sorted, &key);
+    HASH_FIND(hh, fanout->audiences, key.bytes, key.length, audience);
+    if (audience == NULL) {
+        audience = audience_create(fanout, sorted, topics->count, &key);
+    }
+    buf_release(&key);
+    audience->attached++;
+    return audience;
+}
+
+/* Topics without member stay until the next report has told what was done on them. */
+static void audience_destroy(struct audience *audience) {
+    for (size_t i = 0; i < audience->topic_count; i++) {
+        LIST_REMOVE(&audience->memberships[i], link);
+    }
+    loop_flush_cancel(audience->fanout->loop, &audience->flush);
+    HASH_DEL(audience->fanout->audiences, audience);
+    feed_release(&audience->feed);
+    free(audience->key);
+    free(audience);
+}
+
+void fanout_detach(struct audience **place) {
+    struct audience *audience = *place;
+    *place = NULL;
+    if (--audience->attached == 0) {
+        audience_destroy(audience);
+    }
+}
+
+void audience_topics(const struct audience *audience, struct wire_topics *topics) {
+    topics->count = audience->topic_count;
+    for (size_t i = 0; i < audience->topic_count; i++) {
+        const struct fan_topic *topic = audience->memberships[i].topic;
+        topics->names[i] = (struct slice){topic->name, topic->name_length};
+    }
+}
+
+/* --- flushing ------------------------------------------------------------------------------ */
+
+/* Each client writes once; then what the slowest has behind it can go. */
+static void on_flush(struct loop_task *task) {
+    struct audience *audience = container_of(task, struct audience, flush);
+    uint64_t oldest = audience->feed.next;
+    struct client *client = LIST_FIRST(&audience->live);
+    while (client != NULL) {
+        struct client *next = LIST_NEXT(client, of_audience);
+        client_flush(client); /* may take it out of the list */
+        client = next;
+    }
+    LIST_FOREACH(client, &audience->live, of_audience) {
+        uint64_t frame = client->outlet.cursor.frame;
+        oldest = frame < oldest ? frame : oldest;
+    }
+    feed_trim(&audience->feed, oldest);
+}
+
+void audience_flush_soon(struct audience *audience) {
+    loop_flush_soon(audience->fanout->loop, &audience->flush, on_flush);
+}
+
+void audience_join(struct audience *audience, struct client *client) {
+    outlet_attach(&client->outlet, &audience->feed);
+    LIST_INSERT_HEAD(&audience->live, client, of_audience);
+}
+
+void audience_leave(struct audience *audience, struct client *client, enum outlet_kept kept) {
+    LIST_REMOVE(client, of_audience);
+    outlet_detach(&client->outlet, kept);
+    audience_flush_soon(audience); /* it may have been the slowest */
+}
+
+/* --- publishing ---------------------------------------------------------------------------- */
+
+static void append_frame(struct audience *audience, struct slice frame, struct fan_topic *topic) {
+    if (!LIST_EMPTY(&audience->live)) {
+        memcpy(feed_append(&audience->feed, frame.length, topic), frame.at, frame.length);
+        audience_flush_soon(audience);
+    }
+}
+
+/* The id line goes in where sse_event_body left its place. */
+static void build_frame(struct buf *frame, const struct wire_event *event) {
+    frame->length = 0;
+    buf_append(frame, event->body.at, event->id_at);
+    sse_id(frame, &event->position, event->publisher_id);
+    buf_append(frame, event->body.at + event->id_at, event->body.length - event->id_at);
+}
+
+void fanout_publish(struct fanout *fanout, const struct wire_event *event) {
+    struct fan_topic *topic;
+    HASH_FIND(hh, fanout->topics, event->topic.at, event->topic.length, topic);
+    if (topic == NULL) {
+        return; /* its last client has just left */
+    }
+    build_frame(&fanout->frame, event);
+    struct membership *membership;
+    LIST_FOREACH(membership, &topic->members, link) {
+        append_frame(membership->audience, buf_slice(&fanout->frame), topic);
+    }
+}
+
+void fanout_refresh(struct fanout *fanout, const struct wire_refresh *message) {
+    struct audience *audience;
+    struct audience *next;
+    HASH_ITER(hh, fanout->audiences, audience, next) {
+        struct wire_topics topics;
+        audience_topics(audience, &topics);
+        fanout->frame.length = 0;
+        sse_id(&fanout->frame, &message->position, (struct slice){0});
+        sse_refresh(&fanout->frame, message->reason, message->dropped, topics.names, topics.count);
+        append_frame(audience, buf_slice(&fanout->frame), NULL);
+    }
+}
+
+/* --- counting ------------------------------------------------------------------------------ */
+
+void fan_topic_delivered(struct fan_topic *topic) {
+    if (topic != NULL) {
+        topic->delivered++;
+    }
+}
+
+void audience_count_dropped(struct audience *audience, struct client *client) {
+    for (size_t i = 0; i < audience->topic_count; i++) {
+        audience->memberships[i].topic->dropped_clients++;
+    }
+    for (uint64_t frame = client->outlet.cursor.frame; frame < audience->feed.next; frame++) {
+        struct fan_topic *topic = feed_mark(&audience->feed, frame)->topic;
+        if (topic != NULL) {
+            topic->dropped_events++;
+        }
+    }
+}
+
+/* What waits for one client, added to the topics that it waits on. */
+static void gauge_client(const struct client *client) {
+    const struct outlet *outlet = &client->outlet;
+    uint64_t from = outlet->cursor.at;
+    for (uint64_t frame = outlet->cursor.frame; frame < outlet->feed->next; frame++) {
+        const struct feed_mark *mark = feed_mark(outlet->feed, frame);
+        if (mark->topic != NULL) {
+            mark->topic->pending_events++;
+            mark->topic->queued_bytes += mark->end - from;
+        }
+        from = mark->end;
+    }
+}
+
+static void gauge_all(struct fanout *fanout) {
+    struct fan_topic *topic;
+    struct fan_topic *next_topic;
+    HASH_ITER(hh, fanout->topics, topic, next_topic) {
+        topic->pending_events = 0;
+        topic->queued_bytes = 0;
+    }
+    struct audience *audience;
+    struct audience *next_audience;
+    HASH_ITER(hh, fanout->audiences, audience, next_audience) {
+        struct client *client;
+        if (audience->feed.first == audience->feed.next) {
+            continue; /* nobody waits for anything */
+        }
+        LIST_FOREACH(client, &audience->live, of_audience) {
+            gauge_client(client);
+        }
+    }
+}
+
+static bool has_changed(const struct fan_topic *topic) {
+    return topic->delivered > 0 || topic->dropped_events > 0 || topic->dropped_clients > 0 ||
+           topic->pending_events > 0 || topic->was_pending;
+}
+
+static bool report_topic(struct buf *report, struct fan_topic *topic) {
+    struct wire_report_entry entry = {
+        .topic = {topic->name, topic->name_length},
+        .delivered = topic->delivered,
+        .dropped_events = topic->dropped_events,
+        .dropped_clients = topic->dropped_clients,
+        .pending_events = topic->pending_events,
+        .queued_bytes = topic->queued_bytes,
+    };
+    if (!wire_report_add(report, &entry)) {
+        return false;
+    }
+    topic->delivered = 0;
+    topic->dropped_events = 0;
+    topic->dropped_clients = 0;
+    topic->was_pending = topic->pending_events > 0;
+    return true;
+}
+
+void fanout_report(struct fanout *fanout, uint32_t serial, void *owner,
+                   void (*send)(void *owner, struct payload *report)) {
+    struct buf report = {0};
+    struct fan_topic *topic;
+    struct fan_topic *next;
+    gauge_all(fanout);
+    wire_report_begin(&report, serial);
+    HASH_ITER(hh, fanout->topics, topic, next) {
+        if (has_changed(topic) && !report_topic(&report, topic)) {
+            send(owner, wire_report_end(&report, false));
+            wire_report_begin(&report, serial);
+            check(report_topic(&report, topic));
+        }
+        if (LIST_EMPTY(&topic->members)) {
+            topic_destroy(fanout, topic);
+        }
+    }
+    send(owner, wire_report_end(&report, true));
+}

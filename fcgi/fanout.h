@@ -1,0 +1,94 @@
+/* Which clients get which events, within one handler process.
+ *
+ *   fan_topic --- membership --- audience --- clients
+ *
+ * An audience is all clients that asked for the same topics in the same form: they get the same
+ * bytes, so they share one feed. fanout_publish appends an event to the feed of every audience that
+ * wants its topic: its cost does not depend on how many clients there are. The flush phase then
+ * lets each client of the audiences that became dirty write once. */
+#pragma once
+
+#include "loop.h"
+#include "outlet.h"
+#include "wire.h"
+
+#include <uthash.h>
+
+struct client;
+struct audience;
+
+/* One audience's wish for one topic. */
+struct membership {
+    struct audience *audience; /* the owner */
+    struct fan_topic *topic;   /* holds the topic */
+    LIST_ENTRY(membership) link;
+};
+
+/* What was done on a topic since the last report to the broker. */
+struct fan_topic {
+    UT_hash_handle hh;
+    LIST_HEAD(, membership) members; /* while there is one, the topic stays */
+    uint64_t delivered;
+    uint64_t dropped_events;
+    uint64_t dropped_clients;
+    uint64_t pending_events; /* gauges, of the report under way */
+    uint64_t queued_bytes;
+    bool was_pending; /* the last report said so: the next one must say that it is over */
+    uint16_t name_length;
+    char name[];
+};
+
+struct audience {
+    UT_hash_handle hh;
+    struct fanout *fanout;
+    struct feed feed;
+    size_t attached;                 /* clients in any state: while there is one, it stays */
+    LIST_HEAD(, client) live;        /* those that get events */
+    struct loop_task flush;
+    char *key;                       /* owned: the topics' names, sorted, each ended by NUL */
+    size_t key_length;
+    size_t topic_count;
+    struct membership memberships[];
+};
+
+struct fanout {
+    struct loop *loop; /* borrowed */
+    struct audience *audiences;
+    struct fan_topic *topics;
+    struct buf frame; /* kept from event to event */
+};
+
+void fanout_init(struct fanout *fanout, struct loop *loop);
+/* All clients must have left. */
+void fanout_release(struct fanout *fanout);
+
+/* The audience of these topics, found or created, with one client more. */
+struct audience *fanout_attach(struct fanout *fanout, const struct wire_topics *topics);
+
+/* One client less; with the last one the audience goes. *audience becomes NULL. */
+void fanout_detach(struct audience **audience);
+
+/* The names of its topics; they live as long as the audience. */
+void audience_topics(const struct audience *audience, struct wire_topics *topics);
+
+/* The client gets what is published from now on, until audience_leave. */
+void audience_join(struct audience *audience, struct client *client);
+void audience_leave(struct audience *audience, struct client *client, enum outlet_kept kept);
+
+/* Something waits in the feed, or a client of it can write again. */
+void audience_flush_soon(struct audience *audience);
+
+/* An event goes to every audience that wants its topic. */
+void fanout_publish(struct fanout *fanout, const struct wire_event *event);
+
+/* Every live client is told, in order with the events, that it may have missed some. */
+void fanout_refresh(struct fanout *fanout, const struct wire_refresh *message);
+
+/* What the outlet, and who closes clients, count. topic may be NULL: it was no event. */
+void fan_topic_delivered(struct fan_topic *topic);
+void audience_count_dropped(struct audience *audience, struct client *client);
+
+/* Reports all topics on which something has changed to `add`, frame by frame: the last one, which
+ * may be empty, has is_last set. */
+void fanout_report(struct fanout *fanout, uint32_t serial, void *owner,
+                   void (*send)(void *owner, struct payload *report));

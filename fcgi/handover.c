@@ -1,0 +1,64 @@
+#include "handover.h"
+
+#include <fcgiapp.h>
+#include <stdlib.h>
+
+struct handover {
+    FCGX_Request request;
+};
+
+static void renew(struct handover *handover) {
+    /* Without a listening socket: libfcgi never accepts by itself. */
+    check(FCGX_InitRequest(&handover->request, -1, FCGI_FAIL_ACCEPT_ON_INTR) == 0);
+}
+
+bool handover_init(void) {
+    return FCGX_IsCGI() == 0 && FCGX_Init() == 0;
+}
+
+struct handover *handover_create(void) {
+    struct handover *handover = must_zalloc(sizeof *handover);
+    renew(handover);
+    return handover;
+}
+
+void handover_destroy(struct handover **place) {
+    struct handover *handover = *place;
+    *place = NULL;
+    FCGX_Free(&handover->request, 0);
+    free(handover);
+}
+
+bool handover_receive(struct handover *handover, int fd) {
+    FCGX_Request *request = &handover->request;
+    request->ipcFd = fd;
+    request->keepConnection = 1; /* FCGX_Accept_r begins with ending what was before: without close */
+    FCGX_Detach(request);        /* when it closes after all, it does not linger for 2 s */
+    if (FCGX_Accept_r(request) != 0) {
+        renew(handover);
+        return false;
+    }
+    return true;
+}
+
+const char *handover_parameter(const struct handover *handover, const char *name) {
+    const char *value = FCGX_GetParam(name, handover->request.envp);
+    return value == NULL ? "" : value;
+}
+
+size_t handover_read_body(struct handover *handover, char *bytes, size_t length) {
+    int wanted = length < INT32_MAX ? (int)length : INT32_MAX;
+    int got = FCGX_GetStr(bytes, wanted, handover->request.in);
+    return got < 0 ? 0 : (size_t)got;
+}
+
+uint16_t handover_request_id(const struct handover *handover) {
+    return (uint16_t)handover->request.requestId;
+}
+
+int handover_take(struct handover *handover) {
+    int fd = handover->request.ipcFd;
+    FCGX_Free(&handover->request, 0);
+    renew(handover);
+    return fd;
+}

@@ -1,0 +1,33 @@
+/* FastCGI records, as far as an answer needs them, and the check of what a web server sends first.
+ * Pure. (FastCGI specification 1.0, sections 3.3, 5.1 and 8.)
+ *
+ * A record is a header of 8 bytes and up to 65,535 bytes of content. An answer is any number of
+ * STDOUT records, an empty one that ends the stream, and END_REQUEST. Web servers forward whole
+ * records only, so ours are small: RECORD_CONTENT_MAX. */
+#pragma once
+
+#include "base.h"
+
+enum {
+    RECORD_HEADER_BYTES = 8,
+    RECORD_CONTENT_MAX = 16 * 1024,
+    RECORD_TRAILER_BYTES = RECORD_HEADER_BYTES + RECORD_HEADER_BYTES + 8,
+};
+
+/* The header of a STDOUT record with that much content, 1 to RECORD_CONTENT_MAX bytes: an empty
+ * one would end the stream by accident. */
+void record_header(char header[RECORD_HEADER_BYTES], uint16_t request_id, size_t content_bytes);
+
+/* The end of an answer: the empty STDOUT record and END_REQUEST with status 0. */
+void record_trailer(char trailer[RECORD_TRAILER_BYTES], uint16_t request_id);
+
+enum record_check {
+    RECORD_REQUEST_COMPLETE, /* BEGIN_REQUEST and all PARAMS are there */
+    RECORD_REQUEST_PARTIAL,  /* what is there is sound; more has to come */
+    RECORD_REQUEST_BAD,      /* no FastCGI, or nothing that belongs here */
+};
+
+/* Looks at the bytes that a web server sent first on a connection, without changing anything, so
+ * that a request is parsed only when parsing cannot wait. Management records are bad: libfcgi
+ * writes past a buffer for some of them. */
+enum record_check record_check_request(const char *bytes, size_t length) must_check;

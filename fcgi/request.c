@@ -1,0 +1,83 @@
+#include "request.h"
+
+#include "url.h"
+#include "wire.h"
+
+enum { QUERY_VALUE_BYTES_MAX = 256 };
+
+
+static enum method method_of(const char *name) {
+    static const struct {
+        const char *name;
+        enum method method;
+    } methods[] = {{"GET", METHOD_GET},
+                   {"HEAD", METHOD_HEAD},
+                   {"POST", METHOD_POST},
+                   {"OPTIONS", METHOD_OPTIONS}};
+    for (size_t i = 0; i < length_of(methods); i++) {
+        if (strcmp(name, methods[i].name) == 0) {
+            return methods[i].method;
+        }
+    }
+    return METHOD_OTHER;
+}
+
+/* The header wins over the query; one that is there but cannot be read was meant as a position. */
+static void parse_position(const char *header, const char *query, struct request *request) {
+    static const char *const names[] = {"last_event_id", "lastEventId"};
+    char decoded[QUERY_VALUE_BYTES_MAX];
+    struct slice text = slice_of(header);
+    for (size_t i = 0; i < length_of(names) && text.length == 0; i++) {
+        size_t length = 0;
+        if (url_query_value(query, names[i], decoded, sizeof decoded, &length)) {
+            text = (struct slice){decoded, length};
+        } else if (length > 0) {
+            text = slice_of("?"); /* too long, or a broken escape */
+        }
+    }
+    request->position_kind = position_parse(text, &request->position);
+}
+
+static int64_t parse_number(struct slice text) {
+    int64_t value = 0;
+    if (text.length < 1 || text.length > 18) {
+        return -2;
+    }
+    for (size_t i = 0; i < text.length; i++) {
+        if (text.at[i] < '0' || text.at[i] > '9') {
+            return -2;
+        }
+        value = value * 10 + (text.at[i] - '0');
+    }
+    return value;
+}
+
+static uint32_t parse_limit(const char *query) {
+    char decoded[QUERY_VALUE_BYTES_MAX];
+    size_t length = 0;
+    if (!url_query_value(query, "limit", decoded, sizeof decoded, &length)) {
+        return length > 0 ? REQUEST_LIMIT_BAD : REQUEST_LIMIT_DEFAULT;
+    }
+    int64_t value = parse_number((struct slice){decoded, length});
+    if (value < 0) {
+        return REQUEST_LIMIT_BAD;
+    }
+    return value < WIRE_HEALTH_LIMIT_MAX ? (uint32_t)value : WIRE_HEALTH_LIMIT_MAX;
+}
+
+void request_parse(const struct parameters *parameters, const char *base_path,
+                   const char *healthz_path, struct request *request) {
+    const void *source = parameters->source;
+    const char *query = parameters->get(source, "QUERY_STRING");
+    const char *length = parameters->get(source, "CONTENT_LENGTH");
+    request->method = method_of(parameters->get(source, "REQUEST_METHOD"));
+    route_parse(parameters->get(source, "REQUEST_URI"), parameters->get(source, "SCRIPT_NAME"),
+                base_path, healthz_path, &request->route);
+    parse_position(parameters->get(source, "HTTP_LAST_EVENT_ID"), query, request);
+    request->limit = parse_limit(query);
+    request->accepts_events =
+        strstr(parameters->get(source, "HTTP_ACCEPT"), "text/event-stream") != NULL;
+    request->user = parameters->get(source, "REMOTE_USER");
+    request->content_type = parameters->get(source, "CONTENT_TYPE");
+    request->content_length = length[0] == '\0' ? -1 : parse_number(slice_of(length));
+}

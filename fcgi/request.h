@@ -1,0 +1,31 @@
+/* A request's parameters -> what its client wants. Pure. */
+#pragma once
+
+#include "position.h"
+#include "route.h"
+
+enum method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_OPTIONS, METHOD_OTHER };
+
+/* Texts belong to the parameters and are good as long as these are. */
+struct request {
+    enum method method;
+    struct route route;
+    enum position_kind position_kind; /* Last-Event-ID, or its twins in the query */
+    struct position position;
+    uint32_t limit;         /* health: how many topics; REQUEST_LIMIT_BAD when it was no number */
+    bool accepts_events;    /* Accept names text/event-stream: it may be an EventSource */
+    const char *user;       /* REMOTE_USER, "" if nobody was authenticated */
+    const char *content_type;
+    int64_t content_length; /* -1: none was given; -2: it was no number */
+};
+
+#define REQUEST_LIMIT_BAD UINT32_MAX
+enum { REQUEST_LIMIT_DEFAULT = 1000 };
+
+struct parameters {
+    const void *source;
+    const char *(*get)(const void *source, const char *name); /* "" if absent */
+};
+
+void request_parse(const struct parameters *parameters, const char *base_path,
+                   const char *healthz_path, struct request *request);

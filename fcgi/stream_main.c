@@ -1,0 +1,34 @@
+/* pgsse-stream.fcgi: streams events to browsers. Started by a web server, which passes its listening
+ * socket as descriptor 0. */
+#include "log.h"
+#include "stream.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+
+static void on_signal(void *owner, int signal) {
+    (void)signal;
+    struct stream **stream = owner;
+    stream_drain(*stream);
+}
+
+int main(int argc, char **argv) {
+    struct config config = {0};
+    config_load(&config, CONFIG_STREAM, argc, argv);
+    /* A web server that is killed leaves nobody behind to be taken for its own by the next one. */
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    struct loop *loop = loop_create();
+    struct stream *stream = NULL;
+    loop_on_signal(loop, &stream, on_signal); /* before libfcgi can */
+    if (!handover_init()) {
+        die(CONFIG_EXIT_STATUS, "descriptor 0 is no listening socket: a web server starts this");
+    }
+    stream = stream_create(loop, &config, HANDOVER_LISTEN_FD);
+    loop_run(loop);
+    int status = stream->exit_status;
+    stream_destroy(&stream);
+    loop_destroy(&loop);
+    config_release(&config);
+    return status;
+}
