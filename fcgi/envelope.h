@@ -1,0 +1,25 @@
+/* What a publisher sent -> what goes to Postgres, and what is answered. Pure.
+ *
+ * The body is {"data":<any JSON but null>[,"event":"type"]}; other keys are ignored. The envelope is
+ * the NOTIFY payload {"topic","data"[,"event"],"nonce"}: data keeps every byte but the white space
+ * between tokens, and the nonce keeps Postgres from folding equal notifications of a transaction. */
+#pragma once
+
+#include "buf.h"
+#include "topic.h"
+
+enum { ENVELOPE_NONCE_BYTES = 16 };
+
+struct envelope {
+    char channel[TOPIC_CHANNEL_BYTES];
+    struct buf payload; /* of the NOTIFY, ended by NUL (not counted) */
+    struct buf answer;  /* {"topic":"alpha","data":{...}} */
+};
+
+/* Zero-initialised before, released after, whatever the outcome. */
+void envelope_release(struct envelope *envelope);
+
+/* Returns REPLY_OK, or the status of the refusal (400, 413) with *reason, good until the next call
+ * in this thread. topic is valid. */
+unsigned envelope_build(struct envelope *envelope, const char *topic, struct slice body,
+                        size_t max_payload_bytes, const char **reason) must_check;
