@@ -17,7 +17,7 @@ HARDEN   := -fstack-protector-strong -fPIE $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 SANITISE := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 CFLAGS   += -std=c17 $(OPTIMISE) $(WARNINGS) $(HARDEN) $(SANITISE)
 CPPFLAGS += -D_GNU_SOURCE -DPGSSE_VERSION='"$(VERSION)"' -include common/poison.h -Icommon
-LDFLAGS  += -pie -Wl,-z,relro,-z,now -pthread $(SANITISE)
+LDFLAGS  += -pie -Wl,-z,relro,-z,now $(SANITISE)
 
 .DEFAULT_GOAL := all
 PROGRAMS := $(addprefix $(BUILD)/,pgsse-broker pgsse-stream.fcgi pgsse-publish.fcgi)
@@ -57,7 +57,7 @@ $(BUILD)/fcgi/%.o: CPPFLAGS += -Ifcgi $(call packages_flags,--cflags,fcgi)
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -c -o $@ $<
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # ---- tests -----------------------------------------------------------------------------------
 
@@ -72,7 +72,73 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(broker_lib) $(fcgi_lib) $(common_lib)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,cmocka fcgi libpq json-c)
 
-## unit         build the unit tests; make unit-run runs them
+## unit         build the unit tests
 unit: $(unit_programs)
+
+## test         all tests: installs what is missing, then unit (cmocka) and integration (pytest)
+test:
+	tools/install test
+	$(MAKE) all unit
+	BUILD=$(BUILD) tools/test
+
+# ---- benchmark -------------------------------------------------------------------------------
+
+bench_objects := $(call objects_of,$(wildcard tests/bench/*.c))
+$(BUILD)/tests/bench/%.o: CPPFLAGS += $(call packages_flags,--cflags,libpq)
+
+$(BUILD)/pgsse-bench: $(bench_objects) $(common_lib)
+	$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,libpq json-c) -lm
+
+## bench        speed and size, measured on a private instance; no test
+bench:
+	tools/install run
+	$(MAKE) all $(BUILD)/pgsse-bench
+	BIN=$(BUILD) tests/bench/run $(BENCH)
+
+# ---- running ---------------------------------------------------------------------------------
+
+PORT ?= 8080
+RUN  ?= run
+export PORT RUN
+
+## run          the whole service on 127.0.0.1:$(PORT), its files in $(RUN); Ctrl-C stops it
+run:
+	tools/install run
+	$(MAKE) all
+	@BIN="$(BUILD)" exec setpriv --pdeathsig TERM tools/run
+
+# ---- care ------------------------------------------------------------------------------------
+
+c_files := $(wildcard common/*.[ch] broker/*.[ch] fcgi/*.[ch] tests/unit/*/*.[ch] tests/unit/*.h \
+             tests/bench/*.[ch])
+
+## lint         formatting, clang-tidy, cppcheck, shellcheck and the checks of the house
+lint:
+	tools/install lint
+	$(MAKE) lint-only
+
+lint-only:
+	clang-format --dry-run --Werror $(c_files)
+	tools/check
+	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr --enable=warning,portability \
+	  --suppress=missingIncludeSystem -Icommon -Ibroker -Ifcgi -DPGSSE_VERSION='"x"' common broker fcgi
+	$(foreach room,common broker fcgi,clang-tidy --quiet $(room)/*.c -- -std=c17 $(CPPFLAGS) \
+	  -I$(room) $(call packages_flags,--cflags,fcgi libpq json-c) &&) true
+	shellcheck $(shell grep -rlE '^#!.*\b(ba)?sh' tools tests/bench .ci)
+
+## fmt          format the C sources
+fmt:
+	clang-format -i $(c_files)
+
+## clean        remove what was built
+clean:
+	rm -rf build
+
+## help         this list
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+.PHONY: all unit test bench run lint lint-only fmt clean help
+.SECONDARY:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -90,8 +90,6 @@ static const struct config_key keys[] = {
         "the largest body that is read"),
     KEY(max_notify_bytes, CONFIG_BYTES, PUBLISH, "7900", 128, 7999,
         "the largest NOTIFY payload, envelope included; Postgres ends at 7999"),
-    KEY(publish_threads, CONFIG_NUMBER, PUBLISH, "64", 1, 1024,
-        "how many requests are worked on at a time"),
     KEY(publish_timeout, CONFIG_SECONDS, PUBLISH, "3s", SECOND / 10, 600 * SECOND,
         "how long a publish waits for Postgres before it is answered 503"),
     KEY(canary_interval, CONFIG_SECONDS, BROKER, "10s", SECOND / 10, 3600 * SECOND,
@@ -507,7 +505,7 @@ static bool load_file_beside_binary(struct config *config) {
 static void load_environment(struct config *config) {
     const char *url = getenv("DATABASE_URL");
     const char *reason;
-    if (url != NULL) {
+    if (url != NULL && url[0] != '\0') {
         check(config_set(config, "database_url", url, &reason));
     }
     for (char **entry = environ; *entry != NULL; entry++) {

@@ -47,7 +47,6 @@ struct config {
     int64_t graceful_drain;
     int64_t max_body;
     int64_t max_notify_bytes;
-    int64_t publish_threads;
     int64_t publish_timeout;
     int64_t canary_interval;
     int64_t canary_timeout;

@@ -2,7 +2,7 @@
  *
  * The program's owner decides what a message is worth and logs it once, where the decision is
  * made. Bytes from outside may stand in a message: control characters come out escaped, so a
- * message is always one line. Secrets never go in. Safe to call from several threads. */
+ * message is always one line. Secrets never go in. */
 #pragma once
 
 #include "base.h"

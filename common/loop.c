@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -270,7 +269,7 @@ void loop_run(struct loop *loop) {
     loop->is_stopping = false;
 }
 
-/* --- signals and other threads ----------------------------------------------------------- */
+/* --- signals ----------------------------------------------------------------------------- */
 
 static void on_signal_ready(struct loop_io *io, unsigned ready) {
     (void)ready;
@@ -293,34 +292,4 @@ void loop_on_signal(struct loop *loop, void *owner, void (*on_signal)(void *owne
     loop->signal_owner = owner;
     loop->on_signal = on_signal;
     loop_io_start(loop, &loop->signal_io, fd, LOOP_READ, on_signal_ready);
-}
-
-static void on_wakeup_ready(struct loop_io *io, unsigned ready) {
-    (void)ready;
-    struct loop_wakeup *wakeup = container_of(io, struct loop_wakeup, io);
-    uint64_t knocks;
-    if (read(io->fd, &knocks, sizeof knocks) == (ssize_t)sizeof knocks) {
-        wakeup->on_wakeup(wakeup);
-    }
-}
-
-void loop_wakeup_start(struct loop *loop, struct loop_wakeup *wakeup,
-                       void (*on_wakeup)(struct loop_wakeup *wakeup)) {
-    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    check(fd >= 0);
-    wakeup->io = LOOP_IO_INIT;
-    wakeup->on_wakeup = on_wakeup;
-    loop_io_start(loop, &wakeup->io, fd, LOOP_READ, on_wakeup_ready);
-}
-
-void loop_wakeup_stop(struct loop *loop, struct loop_wakeup *wakeup) {
-    int fd = wakeup->io.fd;
-    loop_io_stop(loop, &wakeup->io);
-    close(fd);
-}
-
-void loop_wakeup_send(struct loop_wakeup *wakeup) {
-    uint64_t one = 1;
-    ssize_t written = write(wakeup->io.fd, &one, sizeof one);
-    check(written == (ssize_t)sizeof one || errno == EAGAIN);
 }

@@ -93,20 +93,8 @@ void loop_flush_cancel(struct loop *loop, struct loop_task *task);
 /* run is called once in the reap phase of this turn and may free the task's owner. */
 void loop_reap_soon(struct loop *loop, struct loop_task *task, void (*run)(struct loop_task *task));
 
-/* --- signals and other threads ----------------------------------------------------------- */
+/* --- signals ----------------------------------------------------------------------------- */
 
 /* Blocks SIGTERM and SIGINT for the process and hands them to on_signal in the dispatch phase;
- * SIGPIPE is ignored. Called once, before any thread is started. */
+ * SIGPIPE is ignored. Called once. */
 void loop_on_signal(struct loop *loop, void *owner, void (*on_signal)(void *owner, int signal));
-
-/* Another thread's knock: loop_wakeup_send may be called from any thread; on_wakeup then runs in
- * the loop's thread. Several knocks may become one call. */
-struct loop_wakeup {
-    struct loop_io io;
-    void (*on_wakeup)(struct loop_wakeup *wakeup);
-};
-
-void loop_wakeup_start(struct loop *loop, struct loop_wakeup *wakeup,
-                       void (*on_wakeup)(struct loop_wakeup *wakeup));
-void loop_wakeup_stop(struct loop *loop, struct loop_wakeup *wakeup);
-void loop_wakeup_send(struct loop_wakeup *wakeup);

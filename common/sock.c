@@ -116,17 +116,7 @@ bool sock_peer(int fd, uid_t *uid, pid_t *pid) {
     return true;
 }
 
-static void set_flag(int fd, bool is_nonblocking) {
-    int flags = fcntl(fd, F_GETFL);
-    check(flags >= 0);
-    flags = is_nonblocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
-    check(fcntl(fd, F_SETFL, flags) == 0);
-}
-
 void sock_set_nonblocking(int fd) {
-    set_flag(fd, true);
-}
-
-void sock_set_blocking(int fd) {
-    set_flag(fd, false);
+    int flags = fcntl(fd, F_GETFL);
+    check(flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0);
 }

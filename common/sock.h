@@ -24,4 +24,3 @@ int sock_accept(int listen_fd) must_check;
 bool sock_peer(int fd, uid_t *uid, pid_t *pid) must_check;
 
 void sock_set_nonblocking(int fd);
-void sock_set_blocking(int fd);

@@ -1,10 +1,12 @@
 #include "arrival.h"
 
+#include "buf.h"
 #include "log.h"
 #include "record.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -12,16 +14,22 @@ struct arrival {
     TAILQ_ENTRY(arrival) link;
     struct arrivals *arrivals;
     int fd; /* -1: it has become a request */
+    bool is_read; /* it is read here, because it does not fit into the socket */
+    struct record_scan scan;
+    struct buf kept; /* what was read, up to the limit */
     struct loop_io io;
     struct loop_timer timeout;
     struct loop_task reap;
 };
+
+/* --- end ----------------------------------------------------------------------------------------- */
 
 static void on_reap(struct loop_task *task) {
     struct arrival *arrival = container_of(task, struct arrival, reap);
     if (arrival->fd >= 0) {
         close(arrival->fd);
     }
+    buf_release(&arrival->kept);
     free(arrival);
 }
 
@@ -43,26 +51,16 @@ static void on_timeout(struct loop_timer *timer) {
     arrival_leave(container_of(timer, struct arrival, timeout));
 }
 
-enum look { LOOK_COMPLETE, LOOK_PARTIAL, LOOK_USELESS };
+/* --- looking at what lies in the socket ------------------------------------------------------------ */
 
-/* Looks at what has come in without taking it. */
-static enum look look_at(const struct arrivals *arrivals, int fd) {
-    ssize_t got = recv(fd, arrivals->peeked, ARRIVAL_HEADER_BYTES_MAX, MSG_PEEK | MSG_DONTWAIT);
-    if (got < 0) {
-        return errno == EAGAIN || errno == EINTR ? LOOK_PARTIAL : LOOK_USELESS;
-    }
-    if (got == 0) {
-        return LOOK_USELESS; /* it has gone: no reason to complain */
-    }
-    switch (record_check_request(arrivals->peeked, (size_t)got)) {
+enum look { LOOK_COMPLETE, LOOK_PARTIAL, LOOK_TOO_LONG, LOOK_USELESS };
+
+static enum look look_of(enum record_verdict verdict) {
+    switch (verdict) {
     case RECORD_REQUEST_COMPLETE:
         return LOOK_COMPLETE;
     case RECORD_REQUEST_PARTIAL:
-        if (got < ARRIVAL_HEADER_BYTES_MAX) {
-            return LOOK_PARTIAL;
-        }
-        note_refused("its parameters are longer than 64 KiB");
-        return LOOK_USELESS;
+        return LOOK_PARTIAL;
     case RECORD_REQUEST_BAD:
         note_refused("it does not begin a FastCGI request");
         return LOOK_USELESS;
@@ -70,18 +68,92 @@ static enum look look_at(const struct arrivals *arrivals, int fd) {
     return LOOK_USELESS;
 }
 
-static void on_ready(struct loop_io *io, unsigned ready) {
-    (void)ready;
-    struct arrival *arrival = container_of(io, struct arrival, io);
+/* What a call of recv that brought nothing means. */
+static enum look look_of_nothing(ssize_t got) {
+    bool is_over = got == 0 || (errno != EAGAIN && errno != EINTR);
+    return is_over ? LOOK_USELESS : LOOK_PARTIAL; /* gone: no reason to complain */
+}
+
+static enum look look_at(const struct arrivals *arrivals, int fd) {
+    ssize_t got = recv(fd, arrivals->look, ARRIVAL_PEEK_BYTES, MSG_PEEK | MSG_DONTWAIT);
+    if (got <= 0) {
+        return look_of_nothing(got);
+    }
+    struct record_scan scan;
+    record_scan_init(&scan, arrivals->body_bytes_max > 0);
+    enum look look = look_of(record_scan_feed(&scan, arrivals->look, (size_t)got));
+    bool is_full = look == LOOK_PARTIAL && got == ARRIVAL_PEEK_BYTES;
+    if (is_full && scan.stage != RECORD_AT_BODY) {
+        note_refused("its parameters are longer than 64 KiB");
+        return LOOK_USELESS;
+    }
+    return is_full ? LOOK_TOO_LONG : look;
+}
+
+/* --- reading what does not fit --------------------------------------------------------------------- */
+
+static void keep(struct arrival *arrival, const char *bytes, size_t length) {
+    size_t limit = arrival->arrivals->body_bytes_max + ARRIVAL_PEEK_BYTES;
+    size_t room = limit - arrival->kept.length;
+    buf_append(&arrival->kept, bytes, length < room ? length : room);
+}
+
+static enum look read_on(struct arrival *arrival) {
     struct arrivals *arrivals = arrival->arrivals;
+    for (;;) {
+        ssize_t got = recv(arrival->fd, arrivals->look, ARRIVAL_PEEK_BYTES, MSG_DONTWAIT);
+        if (got <= 0) {
+            return look_of_nothing(got);
+        }
+        keep(arrival, arrivals->look, (size_t)got);
+        enum look look = look_of(record_scan_feed(&arrival->scan, arrivals->look, (size_t)got));
+        if (look != LOOK_PARTIAL) {
+            return look;
+        }
+        /* What keeps coming in keeps its time. */
+        loop_timer_start(arrivals->loop, &arrival->timeout, ARRIVAL_TIMEOUT_MS, on_timeout);
+    }
+}
+
+/* Where libfcgi can read what was read here; -1 if the machine has no more to give. */
+static int kept_as_file(const struct arrival *arrival) {
+    int file = memfd_create("pgsse-request", MFD_CLOEXEC);
+    size_t length = arrival->kept.length;
+    if (file >= 0 && (write(file, arrival->kept.bytes, length) != (ssize_t)length ||
+                      lseek(file, 0, SEEK_SET) != 0)) {
+        close(file);
+        file = -1;
+    }
+    return file;
+}
+
+/* --- from one to the other ------------------------------------------------------------------------- */
+
+static void become_request(struct arrival *arrival) {
+    const struct arrivals_owner *owner = &arrival->arrivals->owner;
     int fd = arrival->fd;
-    switch (look_at(arrivals, fd)) {
-    case LOOK_COMPLETE:
-        arrival->fd = -1;
+    int source = arrival->is_read ? kept_as_file(arrival) : fd;
+    if (source < 0) {
+        note_refused(strerror(errno));
         arrival_leave(arrival);
-        arrivals->on_request(arrivals->owner, fd);
+        return;
+    }
+    arrival->fd = -1;
+    arrival_leave(arrival);
+    owner->on_request(owner->self, fd, source);
+}
+
+static void judge(struct arrival *arrival, enum look look) {
+    switch (look) {
+    case LOOK_COMPLETE:
+        become_request(arrival);
         return;
     case LOOK_PARTIAL:
+        return;
+    case LOOK_TOO_LONG:
+        arrival->is_read = true;
+        record_scan_init(&arrival->scan, true);
+        judge(arrival, read_on(arrival));
         return;
     case LOOK_USELESS:
         arrival_leave(arrival);
@@ -89,19 +161,13 @@ static void on_ready(struct loop_io *io, unsigned ready) {
     }
 }
 
-/* Mostly the request is there already when its connection is accepted. */
-static void on_connection(void *owner, int fd) {
-    struct arrivals *arrivals = owner;
-    switch (look_at(arrivals, fd)) {
-    case LOOK_COMPLETE:
-        arrivals->on_request(arrivals->owner, fd);
-        return;
-    case LOOK_USELESS:
-        close(fd); /* accepted in this moment: nobody can know it yet */
-        return;
-    case LOOK_PARTIAL:
-        break;
-    }
+static void on_ready(struct loop_io *io, unsigned ready) {
+    (void)ready;
+    struct arrival *arrival = container_of(io, struct arrival, io);
+    judge(arrival, arrival->is_read ? read_on(arrival) : look_at(arrival->arrivals, arrival->fd));
+}
+
+static void arrival_create(struct arrivals *arrivals, int fd, enum look look) {
     struct arrival *arrival = must_zalloc(sizeof *arrival);
     arrival->arrivals = arrivals;
     arrival->fd = fd;
@@ -109,12 +175,27 @@ static void on_connection(void *owner, int fd) {
     TAILQ_INSERT_TAIL(&arrivals->waiting, arrival, link);
     loop_io_start(arrivals->loop, &arrival->io, fd, LOOP_READ | LOOP_EDGE, on_ready);
     loop_timer_start(arrivals->loop, &arrival->timeout, ARRIVAL_TIMEOUT_MS, on_timeout);
+    judge(arrival, look);
 }
 
-void arrivals_start(struct arrivals *arrivals, struct loop *loop, int listen_fd, void *owner,
-                    void (*on_request)(void *owner, int fd)) {
-    *arrivals = (struct arrivals){.loop = loop, .owner = owner, .on_request = on_request};
-    arrivals->peeked = must_alloc(ARRIVAL_HEADER_BYTES_MAX);
+/* Mostly the request is there already when its connection is accepted. */
+static void on_connection(void *owner, int fd) {
+    struct arrivals *arrivals = owner;
+    enum look look = look_at(arrivals, fd);
+    if (look == LOOK_COMPLETE) {
+        arrivals->owner.on_request(arrivals->owner.self, fd, fd);
+    } else if (look == LOOK_USELESS) {
+        close(fd); /* accepted in this moment: nobody can know it yet */
+    } else {
+        arrival_create(arrivals, fd, look);
+    }
+}
+
+void arrivals_start(struct arrivals *arrivals, struct loop *loop, int listen_fd,
+                    size_t body_bytes_max, const struct arrivals_owner *owner) {
+    *arrivals =
+        (struct arrivals){.loop = loop, .owner = *owner, .body_bytes_max = body_bytes_max};
+    arrivals->look = must_alloc(ARRIVAL_PEEK_BYTES);
     TAILQ_INIT(&arrivals->waiting);
     acceptor_start(&arrivals->acceptor, loop, listen_fd, arrivals, on_connection);
 }
@@ -141,6 +222,6 @@ void arrivals_stop(struct arrivals *arrivals) {
     while ((arrival = TAILQ_FIRST(&arrivals->waiting)) != NULL) {
         arrival_leave(arrival);
     }
-    free(arrivals->peeked);
-    arrivals->peeked = NULL;
+    free(arrivals->look);
+    arrivals->look = NULL;
 }

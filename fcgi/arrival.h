@@ -1,34 +1,46 @@
 /* Connections from the web server whose request has not come in whole yet.
  *
- * libfcgi waits while it parses. So that neither the event loop nor a worker ever does, a connection
- * stays here, its bytes unread, until BEGIN_REQUEST and all parameters lie in the socket. One that
- * says nothing, or half of it, or something else than FastCGI, is closed with a reason. */
+ * libfcgi waits while it parses. So that the event loop never does, a connection stays here until
+ * all that will be parsed has come in: BEGIN_REQUEST and the parameters, and for who asks for it the
+ * body. One that says nothing, or half of it, or something else than FastCGI, is closed with a reason.
+ *
+ * As a rule the request lies in the socket already, is looked at there, and libfcgi reads it from
+ * there. A body that is too large for that is read here, and libfcgi reads it from a memory file. */
 #pragma once
 
 #include "acceptor.h"
 #include "loop.h"
 
-enum { ARRIVAL_TIMEOUT_MS = 5000, ARRIVAL_HEADER_BYTES_MAX = 64 * 1024 };
+enum { ARRIVAL_TIMEOUT_MS = 5000, ARRIVAL_PEEK_BYTES = 64 * 1024 };
 
 struct arrival;
 TAILQ_HEAD(arrival_list, arrival);
 
-struct arrivals {
-    struct loop *loop;
-    struct acceptor acceptor;
-    struct arrival_list waiting;
-    char *peeked; /* owned: room for one look */
-    void *owner;
-    void (*on_request)(void *owner, int fd); /* fd: non-blocking, now the owner's */
+struct arrivals_owner {
+    void *self;
+    /* fd is the connection, non-blocking; source is where the request can be read whole: fd itself,
+     * or a file. Both are the owner's now. */
+    void (*on_request)(void *self, int fd, int source);
 };
 
-void arrivals_start(struct arrivals *arrivals, struct loop *loop, int listen_fd, void *owner,
-                    void (*on_request)(void *owner, int fd));
+struct arrivals {
+    struct loop *loop;
+    struct arrivals_owner owner;
+    struct acceptor acceptor;
+    struct arrival_list waiting;
+    size_t body_bytes_max; /* what is kept of a body; 0: bodies are not waited for */
+    char *look;            /* owned: room for what is looked at or read */
+};
+
+/* Of a body that is longer than body_bytes_max the rest is thrown away when all has come in: the
+ * request can then be refused without the web server noticing a broken connection. */
+void arrivals_start(struct arrivals *arrivals, struct loop *loop, int listen_fd,
+                    size_t body_bytes_max, const struct arrivals_owner *owner);
 
 /* No further connections; those that have arrived may still become requests. */
 void arrivals_close_door(struct arrivals *arrivals);
 
-/* The door again closed or opened for a while: the backlog keeps what comes. */
+/* The door closed or opened for a while: the backlog keeps what comes. */
 void arrivals_pause(struct arrivals *arrivals);
 void arrivals_resume(struct arrivals *arrivals);
 

@@ -1,8 +1,7 @@
 /* Publishing: what arrives together goes to Postgres in one statement and one commit.
  *
- * Worker threads hand in notifications and wait; the loop's thread owns the connection. While a
- * commit is under way the queue fills, and the next statement takes all of it: the slower commits
- * are, the larger the groups become.
+ * While a commit is under way the queue fills, and the next statement takes all of it: the slower
+ * commits are, the larger the groups become. One slow commit delays the next, not a hundred.
  *
  * What is sent again: only what was not sent, or was reported as rolled back. A group that fails
  * is run again one by one, so that one bad payload harms no other. */
@@ -20,12 +19,21 @@ enum batch_outcome {
     BATCH_UNKNOWN,     /* sent, but nobody can say whether it was committed */
 };
 
-struct batch *batch_create(struct loop *loop, const struct config *config) must_check;
+/* One notification, embedded in who publishes it. */
+struct batch_item {
+    TAILQ_ENTRY(batch_item) link;
+    const char *channel;  /* borrowed until on_done, like the payload */
+    struct slice payload; /* ended by NUL, which does not count */
+    int64_t deadline_ms;
+    bool is_alone; /* its group failed: the next one is its own */
+    /* Called once, from the loop; the item is its owner's again. */
+    void (*on_done)(struct batch_item *item, enum batch_outcome outcome);
+};
 
-/* No thread may be within batch_publish any more. */
+struct batch *batch_create(struct loop *loop, const struct config *config) must_check;
+/* Items that still wait or are under way are forgotten without a call. */
 void batch_destroy(struct batch **batch);
 
-/* Called by worker threads: returns after at most publish_timeout. payload is ended by NUL, borrowed
- * for the call. */
-enum batch_outcome batch_publish(struct batch *batch, const char *channel,
-                                 struct slice payload) must_check;
+/* The outcome comes after at most publish_timeout; order is kept. channel, payload and on_done are
+ * set, the rest is zero. */
+void batch_add(struct batch *batch, struct batch_item *item);

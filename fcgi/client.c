@@ -14,9 +14,6 @@ enum {
     CLIENT_QUESTION_MS = 2000, /* until a question is answered 503 */
 };
 
-static const char topic_methods[] = "GET, HEAD, POST, OPTIONS";
-static const char health_methods[] = "GET, HEAD, OPTIONS";
-
 static void on_flush(struct loop_task *task);
 static void on_pulse(struct loop_timer *timer);
 
@@ -582,16 +579,16 @@ static void answer_topic(struct client *client, const struct request *request) {
         begin_question(client, CLIENT_ASKS_POSITION);
         return;
     case METHOD_OPTIONS:
-        finish_with_text(client, REPLY_NO_CONTENT, "", topic_methods);
+        finish_with_text(client, REPLY_NO_CONTENT, "", REPLY_TOPIC_METHODS);
         return;
     case METHOD_POST:
         finish_with_text(client, REPLY_METHOD_NOT_ALLOWED,
                          "POST is pgsse-publish's: the web server's routes are wrong",
-                         topic_methods);
+                         REPLY_TOPIC_METHODS);
         return;
     case METHOD_OTHER:
         finish_with_text(client, REPLY_METHOD_NOT_ALLOWED, "this method is not served here",
-                         topic_methods);
+                         REPLY_TOPIC_METHODS);
         return;
     }
 }
@@ -608,12 +605,12 @@ static void answer_health(struct client *client, const struct request *request) 
         }
         return;
     case METHOD_OPTIONS:
-        finish_with_text(client, REPLY_NO_CONTENT, "", health_methods);
+        finish_with_text(client, REPLY_NO_CONTENT, "", REPLY_HEALTH_METHODS);
         return;
     case METHOD_POST:
     case METHOD_OTHER:
         finish_with_text(client, REPLY_METHOD_NOT_ALLOWED, "this method is not served here",
-                         health_methods);
+                         REPLY_HEALTH_METHODS);
         return;
     }
 }
@@ -627,10 +624,10 @@ static void answer(struct client *client, const struct request *request) {
         answer_health(client, request);
         break;
     case ROUTE_BAD_TOPIC:
-        finish_with_text(client, REPLY_BAD_REQUEST, "a topic is 1 to 128 of [a-z0-9_-]", NULL);
+        finish_with_text(client, REPLY_BAD_REQUEST, REPLY_BAD_TOPIC_TEXT, NULL);
         break;
     case ROUTE_NONE:
-        finish_with_text(client, REPLY_NOT_FOUND, "there is nothing here", NULL);
+        finish_with_text(client, REPLY_NOT_FOUND, REPLY_NO_ROUTE_TEXT, NULL);
         break;
     }
     if (client->stream->is_draining) {

@@ -26,7 +26,7 @@ static void collect(struct slice object, struct members *members) {
 }
 
 static bool parse_body(struct slice body, struct members *members, const char **reason) {
-    static _Thread_local char message[128];
+    static char message[128];
     struct json_value document;
     struct json_error error;
     if (body.length == 0) {

@@ -19,7 +19,7 @@ struct envelope {
 /* Zero-initialised before, released after, whatever the outcome. */
 void envelope_release(struct envelope *envelope);
 
-/* Returns REPLY_OK, or the status of the refusal (400, 413) with *reason, good until the next call
- * in this thread. topic is valid. */
+/* Returns REPLY_OK, or the status of the refusal (400, 413) with *reason, good until the next
+ * call. topic is valid. */
 unsigned envelope_build(struct envelope *envelope, const char *topic, struct slice body,
                         size_t max_payload_bytes, const char **reason) must_check;

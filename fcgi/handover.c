@@ -1,7 +1,9 @@
 #include "handover.h"
 
 #include <fcgiapp.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 
 struct handover {
     FCGX_Request request;
@@ -10,6 +12,10 @@ struct handover {
 static void renew(struct handover *handover) {
     /* Without a listening socket: libfcgi never accepts by itself. */
     check(FCGX_InitRequest(&handover->request, -1, FCGI_FAIL_ACCEPT_ON_INTR) == 0);
+}
+
+void handover_die_with_parent(void) {
+    check(prctl(PR_SET_PDEATHSIG, SIGTERM) == 0);
 }
 
 bool handover_init(void) {
@@ -29,9 +35,9 @@ void handover_destroy(struct handover **place) {
     free(handover);
 }
 
-bool handover_receive(struct handover *handover, int fd) {
+bool handover_receive(struct handover *handover, int source) {
     FCGX_Request *request = &handover->request;
-    request->ipcFd = fd;
+    request->ipcFd = source;
     request->keepConnection = 1; /* FCGX_Accept_r begins with ending what was before: without close */
     FCGX_Detach(request);        /* when it closes after all, it does not linger for 2 s */
     if (FCGX_Accept_r(request) != 0) {
@@ -57,8 +63,8 @@ uint16_t handover_request_id(const struct handover *handover) {
 }
 
 int handover_take(struct handover *handover) {
-    int fd = handover->request.ipcFd;
+    int source = handover->request.ipcFd;
     FCGX_Free(&handover->request, 0);
     renew(handover);
-    return fd;
+    return source;
 }

@@ -5,7 +5,7 @@
  * closing the connection; and the request is made new before the next one, else libfcgi would close
  * the descriptor that it gave away.
  *
- * One struct handover serves one thread, one request after the other. */
+ * One struct handover serves one request after the other. */
 #pragma once
 
 #include "base.h"
@@ -14,6 +14,10 @@ struct handover;
 
 enum { HANDOVER_LISTEN_FD = 0 }; /* where a web server puts the listening socket */
 
+/* First of all: a web server that is killed must leave nobody behind whom the next one, finding an
+ * answering socket, would take for its own. */
+void handover_die_with_parent(void);
+
 /* Once, after the program has taken its signals and before any other call. False when fd 0 is no
  * listening socket: nobody started us as FastCGI. */
 bool handover_init(void) must_check;
@@ -21,19 +25,19 @@ bool handover_init(void) must_check;
 struct handover *handover_create(void) must_check;
 void handover_destroy(struct handover **handover);
 
-/* Parses the request that waits on fd; it must have come in up to the end of its parameters (see
- * record_check_request), so this does not wait. Takes fd over. On failure it is closed. */
-bool handover_receive(struct handover *handover, int fd) must_check;
+/* Parses the request that can be read from source: a connection, or a file with what came in on it.
+ * All of it that will be used must be there (see arrival.h), so this does not wait. Takes source
+ * over. On failure it is closed. */
+bool handover_receive(struct handover *handover, int source) must_check;
 
 /* A parameter of the request ("REQUEST_METHOD"), "" if it is absent. Good until the request ends. */
 const char *handover_parameter(const struct handover *handover, const char *name);
 
-/* Reads up to length bytes of the body; the descriptor must be blocking. Less than length: the body
- * has ended, or the web server has gone. */
+/* Reads up to length bytes of the body. Less than length: that was all there is. */
 size_t handover_read_body(struct handover *handover, char *bytes, size_t length);
 
 uint16_t handover_request_id(const struct handover *handover);
 
-/* Ends the request within libfcgi and returns the descriptor, which is the caller's from now on. What
- * can still be read from it are left-overs of the request: to be drained, never parsed. */
+/* Ends the request within libfcgi and returns the source, which is the caller's from now on. What can
+ * still be read from it are left-overs of the request: to be drained, never parsed. */
 int handover_take(struct handover *handover) must_check;

@@ -4,9 +4,7 @@
 #include "pg.h"
 #include "publisher.h"
 
-#include <signal.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 
 static void on_signal(void *owner, int signal) {
     (void)signal;
@@ -17,12 +15,11 @@ static void on_signal(void *owner, int signal) {
 int main(int argc, char **argv) {
     struct config config = {0};
     const char *reason;
+    handover_die_with_parent();
     config_load(&config, CONFIG_PUBLISH, argc, argv);
     if (!pg_dsn_is_valid(config.database_url, &reason)) {
         die(CONFIG_EXIT_STATUS, "database_url: %s", reason);
     }
-    /* A web server that is killed leaves nobody behind to be taken for its own by the next one. */
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
     struct loop *loop = loop_create();
     struct publisher *publisher = NULL;
     loop_on_signal(loop, &publisher, on_signal); /* before libfcgi can */
@@ -31,10 +28,6 @@ int main(int argc, char **argv) {
     }
     publisher = publisher_create(loop, &config, HANDOVER_LISTEN_FD);
     loop_run(loop);
-    if (!publisher_is_idle(publisher)) {
-        log_warning("some requests were not finished in time");
-        exit(EXIT_SUCCESS); /* their threads would keep us */
-    }
     publisher_destroy(&publisher);
     loop_destroy(&loop);
     config_release(&config);

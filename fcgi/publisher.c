@@ -1,56 +1,259 @@
 #include "publisher.h"
 
-#include "line.h"
+#include "envelope.h"
 #include "log.h"
-#include "worker.h"
+#include "record.h"
+#include "reply.h"
+#include "request.h"
 
-#include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
+#include <errno.h>
 #include <stdlib.h>
+#include <strings.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { DRAIN_LOOK_MS = 20 };
 
-struct publisher {
-    const struct config *config; /* borrowed */
-    struct loop *loop;           /* borrowed */
-    struct arrivals arrivals;
-    struct line line;
-    struct loop_wakeup has_room; /* the line was full and no longer is */
-    struct batch *batch;
-    struct loop_timer drain_look;
-    int64_t drain_until_ms;
-    atomic_bool is_draining;
-    pthread_t *threads; /* owned */
-    size_t thread_count;
+/* One publish that waits for Postgres. */
+struct post {
+    LIST_ENTRY(post) link;
+    struct publisher *publisher; /* borrowed */
+    struct batch_item item;
+    struct envelope envelope;
+    int fd;
+    uint16_t request_id;
 };
 
-/* --- the loop's thread --------------------------------------------------------------------------- */
+/* --- answers ------------------------------------------------------------------------------------- */
 
-static void on_request(void *owner, int fd) {
-    struct publisher *publisher = owner;
-    bool is_full;
-    if (!line_put(&publisher->line, fd, &is_full)) {
-        close(fd); /* it came in between pausing and the last place: the web server answers 503 */
+/* One record, its end, and all in one write: an answer is not longer than a notification, and an
+ * unused socket takes that at once. */
+static void answer_and_close(int fd, uint16_t request_id, const struct buf *answer) {
+    static struct log_limit limit;
+    struct buf out = {0};
+    char header[RECORD_HEADER_BYTES];
+    char trailer[RECORD_TRAILER_BYTES];
+    record_header(header, request_id, answer->length);
+    record_trailer(trailer, request_id);
+    buf_append(&out, header, sizeof header);
+    buf_append_slice(&out, buf_slice(answer));
+    buf_append(&out, trailer, sizeof trailer);
+    ssize_t sent = send(fd, out.bytes, out.length, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent != (ssize_t)out.length) {
+        log_limited(&limit, LOG_LEVEL_WARNING, "an answer did not reach the web server: %s",
+                    sent < 0 ? strerror(errno) : "it was cut");
     }
-    if (is_full) {
+    close(fd);
+    buf_release(&out);
+}
+
+static void append_json(struct buf *answer, unsigned status, struct slice document) {
+    struct reply reply = {.status = status, .type = "application/json", .body = document};
+    reply_append(answer, &reply);
+}
+
+static void append_outcome(struct buf *answer, enum batch_outcome outcome,
+                           const struct envelope *envelope) {
+    static const char unknown[] = "{\"error\":\"Postgres did not say whether it was published\","
+                                  "\"outcome\":\"unknown\"}";
+    switch (outcome) {
+    case BATCH_COMMITTED:
+        append_json(answer, REPLY_OK, buf_slice(&envelope->answer));
+        return;
+    case BATCH_REFUSED:
+        reply_text(answer, REPLY_BAD_REQUEST, "Postgres does not take this event", NULL, false);
+        return;
+    case BATCH_UNAVAILABLE:
+        reply_text(answer, REPLY_UNAVAILABLE, "Postgres is away: nothing was published", NULL,
+                   false);
+        return;
+    case BATCH_UNKNOWN:
+        append_json(answer, REPLY_UNAVAILABLE, slice_of(unknown));
+        return;
+    }
+}
+
+/* --- posts --------------------------------------------------------------------------------------- */
+
+static void on_done(struct batch_item *item, enum batch_outcome outcome) {
+    struct post *post = container_of(item, struct post, item);
+    struct publisher *publisher = post->publisher;
+    struct buf answer = {0};
+    append_outcome(&answer, outcome, &post->envelope);
+    answer_and_close(post->fd, post->request_id, &answer);
+    buf_release(&answer);
+    LIST_REMOVE(post, link);
+    if (publisher->post_count-- == PUBLISHER_POSTS_MAX) {
+        arrivals_resume(&publisher->arrivals);
+    }
+    envelope_release(&post->envelope);
+    free(post);
+}
+
+static void post_create(struct publisher *publisher, int fd, uint16_t request_id,
+                        const struct envelope *envelope) {
+    struct post *post = must_zalloc(sizeof *post);
+    post->publisher = publisher;
+    post->fd = fd;
+    post->request_id = request_id;
+    post->envelope = *envelope;
+    post->item.channel = post->envelope.channel;
+    post->item.payload = buf_slice(&post->envelope.payload);
+    post->item.on_done = on_done;
+    LIST_INSERT_HEAD(&publisher->posts, post, link);
+    if (++publisher->post_count == PUBLISHER_POSTS_MAX) {
         arrivals_pause(&publisher->arrivals);
     }
+    batch_add(publisher->batch, &post->item);
 }
 
-static void on_has_room(struct loop_wakeup *wakeup) {
-    arrivals_resume(&container_of(wakeup, struct publisher, has_room)->arrivals);
+/* --- requests: each returns REPLY_OK, or the status of the refusal with *reason ------------------- */
+
+static unsigned read_body(struct publisher *publisher, const struct request *request,
+                          struct buf *body, const char **reason) {
+    size_t most = (size_t)publisher->config->max_body;
+    if (request->content_length == REQUEST_LENGTH_BAD) {
+        *reason = "Content-Length is not a number";
+        return REPLY_BAD_REQUEST;
+    }
+    bool is_known = request->content_length != REQUEST_LENGTH_NONE;
+    if (!is_known || request->content_length <= (int64_t)most) {
+        size_t wanted = is_known ? (size_t)request->content_length : most + 1;
+        body->length = handover_read_body(publisher->handover, buf_reserve(body, wanted), wanted);
+        if (is_known && body->length < wanted) {
+            *reason = "the body ended early";
+            return REPLY_BAD_REQUEST;
+        }
+        if (body->length <= most) {
+            return REPLY_OK;
+        }
+    }
+    *reason = "the body is larger than max_body";
+    return REPLY_TOO_LARGE;
 }
 
-bool publisher_is_idle(struct publisher *publisher) {
-    return arrivals_are_empty(&publisher->arrivals) && line_is_idle(&publisher->line);
+/* Against forms of other sites, which cannot send this type: only where the browser's own
+ * credentials decide. */
+static bool type_is_wrong(const struct request *request) {
+    static const char json[] = "application/json";
+    size_t length = strcspn(request->content_type, "; ");
+    return request->user[0] != '\0' &&
+           (length != sizeof json - 1 || strncasecmp(request->content_type, json, length) != 0);
+}
+
+static unsigned take_event(struct publisher *publisher, const struct request *request,
+                           struct envelope *envelope, const char **reason) {
+    if (publisher->is_draining) {
+        *reason = "server draining";
+        return REPLY_UNAVAILABLE;
+    }
+    if (type_is_wrong(request)) {
+        *reason = "an authenticated publisher sends application/json";
+        return REPLY_BAD_TYPE;
+    }
+    struct buf body = {0};
+    unsigned status = read_body(publisher, request, &body, reason);
+    if (status == REPLY_OK) {
+        status = envelope_build(envelope, request->route.topic, buf_slice(&body),
+                                (size_t)publisher->config->max_notify_bytes, reason);
+    }
+    buf_release(&body);
+    return status;
+}
+
+static unsigned take_request(struct publisher *publisher, const struct request *request,
+                             struct envelope *envelope, const char **reason, const char **allow) {
+    switch (request->route.kind) {
+    case ROUTE_TOPIC_EVENTS:
+        if (request->method == METHOD_POST) {
+            return take_event(publisher, request, envelope, reason);
+        }
+        *reason = "all but POST is pgsse-stream's: the web server's routes are wrong";
+        *allow = REPLY_TOPIC_METHODS;
+        return REPLY_METHOD_NOT_ALLOWED;
+    case ROUTE_HEALTH:
+        *reason = "this method is not served here";
+        *allow = REPLY_HEALTH_METHODS;
+        return REPLY_METHOD_NOT_ALLOWED;
+    case ROUTE_BAD_TOPIC:
+        *reason = REPLY_BAD_TOPIC_TEXT;
+        return REPLY_BAD_REQUEST;
+    case ROUTE_NONE:
+        break;
+    }
+    *reason = REPLY_NO_ROUTE_TEXT;
+    return REPLY_NOT_FOUND;
+}
+
+static const char *get_parameter(const void *source, const char *name) {
+    return handover_parameter(source, name);
+}
+
+static void on_request(void *self, int fd, int source) {
+    struct publisher *publisher = self;
+    struct parameters parameters = {publisher->handover, get_parameter};
+    struct request request;
+    struct envelope envelope = {0};
+    const char *reason;
+    const char *allow = NULL;
+    if (!handover_receive(publisher->handover, source)) {
+        if (source != fd) {
+            close(fd);
+        }
+        return; /* the web server went away in between */
+    }
+    request_parse(&parameters, publisher->config->base_path, publisher->config->healthz_path,
+                  &request);
+    unsigned status = take_request(publisher, &request, &envelope, &reason, &allow);
+    bool is_head = request.method == METHOD_HEAD;
+    uint16_t request_id = handover_request_id(publisher->handover);
+    int taken = handover_take(publisher->handover);
+    if (taken != fd) {
+        close(taken);
+    }
+    if (status == REPLY_OK) {
+        post_create(publisher, fd, request_id, &envelope);
+        return;
+    }
+    struct buf answer = {0};
+    reply_text(&answer, status, reason, allow, is_head);
+    answer_and_close(fd, request_id, &answer);
+    buf_release(&answer);
+    envelope_release(&envelope);
+}
+
+/* --- life ---------------------------------------------------------------------------------------- */
+
+struct publisher *publisher_create(struct loop *loop, const struct config *config, int listen_fd) {
+    struct publisher *publisher = must_zalloc(sizeof *publisher);
+    struct arrivals_owner owner = {publisher, on_request};
+    publisher->loop = loop;
+    publisher->config = config;
+    publisher->handover = handover_create();
+    publisher->batch = batch_create(loop, config);
+    LIST_INIT(&publisher->posts);
+    arrivals_start(&publisher->arrivals, loop, listen_fd, (size_t)config->max_body, &owner);
+    return publisher;
+}
+
+void publisher_destroy(struct publisher **place) {
+    struct publisher *publisher = *place;
+    *place = NULL;
+    loop_timer_stop(publisher->loop, &publisher->drain_look);
+    batch_destroy(&publisher->batch);
+    struct post *post;
+    while ((post = LIST_FIRST(&publisher->posts)) != NULL) {
+        on_done(&post->item, BATCH_UNKNOWN);
+    }
+    arrivals_stop(&publisher->arrivals);
+    handover_destroy(&publisher->handover);
+    free(publisher);
 }
 
 static void on_drain_look(struct loop_timer *timer) {
     struct publisher *publisher = container_of(timer, struct publisher, drain_look);
-    bool is_over = loop_now_ms(publisher->loop) >= publisher->drain_until_ms;
-    if (publisher_is_idle(publisher) || is_over) {
+    bool is_idle = publisher->post_count == 0 && arrivals_are_empty(&publisher->arrivals);
+    if (is_idle || loop_now_ms(publisher->loop) >= publisher->drain_until_ms) {
         loop_stop(publisher->loop);
     } else {
         loop_timer_start(publisher->loop, timer, DRAIN_LOOK_MS, on_drain_look);
@@ -58,63 +261,11 @@ static void on_drain_look(struct loop_timer *timer) {
 }
 
 void publisher_drain(struct publisher *publisher) {
-    if (atomic_exchange(&publisher->is_draining, true)) {
+    if (publisher->is_draining) {
         return;
     }
-    log_info("told to stop");
-    publisher->drain_until_ms =
-        loop_now_ms(publisher->loop) + publisher->config->graceful_drain;
+    log_info("told to stop: finishing %zu publishes", publisher->post_count);
+    publisher->is_draining = true;
+    publisher->drain_until_ms = loop_now_ms(publisher->loop) + publisher->config->graceful_drain;
     loop_timer_start(publisher->loop, &publisher->drain_look, DRAIN_LOOK_MS, on_drain_look);
-}
-
-/* --- the workers' threads ------------------------------------------------------------------------ */
-
-static void *work(void *argument) {
-    struct publisher *publisher = argument;
-    struct worker worker = {publisher->config, publisher->batch, handover_create()};
-    bool was_full;
-    int fd;
-    while ((fd = line_take(&publisher->line, &was_full)) >= 0) {
-        if (was_full) {
-            loop_wakeup_send(&publisher->has_room);
-        }
-        worker_serve(&worker, fd, atomic_load(&publisher->is_draining));
-        line_done(&publisher->line);
-    }
-    handover_destroy(&worker.handover);
-    return NULL;
-}
-
-/* --- life ---------------------------------------------------------------------------------------- */
-
-struct publisher *publisher_create(struct loop *loop, const struct config *config, int listen_fd) {
-    struct publisher *publisher = must_zalloc(sizeof *publisher);
-    publisher->loop = loop;
-    publisher->config = config;
-    line_init(&publisher->line);
-    publisher->batch = batch_create(loop, config);
-    loop_wakeup_start(loop, &publisher->has_room, on_has_room);
-    arrivals_start(&publisher->arrivals, loop, listen_fd, publisher, on_request);
-    publisher->thread_count = (size_t)config->publish_threads;
-    publisher->threads = must_alloc(publisher->thread_count * sizeof *publisher->threads);
-    for (size_t i = 0; i < publisher->thread_count; i++) {
-        check(pthread_create(&publisher->threads[i], NULL, work, publisher) == 0);
-    }
-    return publisher;
-}
-
-void publisher_destroy(struct publisher **place) {
-    struct publisher *publisher = *place;
-    *place = NULL;
-    line_close(&publisher->line);
-    for (size_t i = 0; i < publisher->thread_count; i++) {
-        check(pthread_join(publisher->threads[i], NULL) == 0);
-    }
-    arrivals_stop(&publisher->arrivals);
-    loop_timer_stop(publisher->loop, &publisher->drain_look);
-    loop_wakeup_stop(publisher->loop, &publisher->has_room);
-    batch_destroy(&publisher->batch);
-    line_release(&publisher->line);
-    free(publisher->threads);
-    free(publisher);
 }

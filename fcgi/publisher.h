@@ -1,12 +1,11 @@
 /* Owns everything in the publish handler. The way of one publish through it:
  *
- *   on_request      its request line has come in whole: it goes into the line for the workers
- *   worker          a thread parses it with libfcgi and reads its body,
- *   envelope_build  makes the NOTIFY payload,
- *   batch_publish   waits until Postgres has committed it, with all that arrived together,
- *   publisher_answer  and answers
+ *   on_request      a request has come in whole: libfcgi parses it, the connection is taken over
+ *   envelope_build  makes the NOTIFY payload of its body
+ *   batch_add       queues it; at the end of the turn it goes to Postgres with all that came with it
+ *   on_done         Postgres has committed: the publisher is answered
  *
- * One thread runs the loop: connections, Postgres, signals. publish_threads threads do the rest. */
+ * One thread, and nothing in it waits. */
 #pragma once
 
 #include "arrival.h"
@@ -14,17 +13,28 @@
 #include "config.h"
 #include "handover.h"
 
-struct publisher;
+/* Publishes under way; from there on new connections stay in the backlog. */
+enum { PUBLISHER_POSTS_MAX = 4096 };
+
+struct post;
+
+struct publisher {
+    const struct config *config; /* borrowed */
+    struct loop *loop;           /* borrowed */
+    struct arrivals arrivals;
+    struct handover *handover;
+    struct batch *batch;
+    LIST_HEAD(, post) posts; /* that wait for Postgres */
+    size_t post_count;
+    struct loop_timer drain_look;
+    int64_t drain_until_ms;
+    bool is_draining;
+};
 
 struct publisher *publisher_create(struct loop *loop, const struct config *config,
                                    int listen_fd) must_check;
-
-/* Waits for the workers. */
 void publisher_destroy(struct publisher **publisher);
 
 /* Finishes what was accepted, answers 503 to what still comes, then stops the loop; at the latest
  * after graceful_drain. */
 void publisher_drain(struct publisher *publisher);
-
-/* Nothing is under way: destroying will not wait. */
-bool publisher_is_idle(struct publisher *publisher);

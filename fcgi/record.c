@@ -1,6 +1,6 @@
 #include "record.h"
 
-enum { FCGI_VERSION = 1, FCGI_BEGIN = 1, FCGI_END = 3, FCGI_PARAMETERS = 4, FCGI_OUT = 6 };
+enum { FCGI_VERSION = 1, FCGI_BEGIN = 1, FCGI_END = 3, FCGI_PARAMETERS = 4, FCGI_IN = 5, FCGI_OUT = 6 };
 
 static void header_of(char header[RECORD_HEADER_BYTES], unsigned type, uint16_t request_id,
                       size_t content_bytes) {
@@ -29,30 +29,56 @@ static unsigned u16_at(const char *bytes) {
     return (unsigned)(unsigned char)bytes[0] << 8 | (unsigned char)bytes[1];
 }
 
-enum record_check record_check_request(const char *bytes, size_t length) {
-    unsigned request_id = 0;
-    for (size_t at = 0;;) {
-        bool is_first = at == 0;
-        if (length - at < RECORD_HEADER_BYTES) {
-            bool may_begin = length == at || bytes[at] == FCGI_VERSION;
-            return may_begin ? RECORD_REQUEST_PARTIAL : RECORD_REQUEST_BAD;
-        }
-        const char *header = bytes + at;
-        unsigned type = (unsigned char)header[1];
-        unsigned content = u16_at(header + 4);
-        size_t whole = RECORD_HEADER_BYTES + content + (unsigned char)header[6];
-        request_id = is_first ? u16_at(header + 2) : request_id;
-        bool is_expected = is_first ? type == FCGI_BEGIN && content == 8 : type == FCGI_PARAMETERS;
-        if (header[0] != FCGI_VERSION || !is_expected || request_id == 0 ||
-            u16_at(header + 2) != request_id) {
-            return RECORD_REQUEST_BAD;
-        }
-        if (length - at < whole) {
-            return RECORD_REQUEST_PARTIAL;
-        }
-        if (type == FCGI_PARAMETERS && content == 0) {
-            return RECORD_REQUEST_COMPLETE;
-        }
-        at += whole;
+void record_scan_init(struct record_scan *scan, bool wants_body) {
+    *scan = (struct record_scan){.wants_body = wants_body, .stage = RECORD_AT_BEGIN};
+}
+
+/* A header is there: an empty PARAMS or STDIN record ends its part of the request. */
+static enum record_verdict scan_header(struct record_scan *scan) {
+    static const unsigned expected[] = {
+        [RECORD_AT_BEGIN] = FCGI_BEGIN,
+        [RECORD_AT_PARAMETERS] = FCGI_PARAMETERS,
+        [RECORD_AT_BODY] = FCGI_IN,
+    };
+    unsigned request_id = u16_at(scan->header + 2);
+    unsigned content = u16_at(scan->header + 4);
+    bool is_begin = scan->stage == RECORD_AT_BEGIN;
+    if (scan->header[0] != FCGI_VERSION || (unsigned)scan->header[1] != expected[scan->stage] ||
+        request_id == 0 || (is_begin ? content != 8 : request_id != scan->request_id)) {
+        return RECORD_REQUEST_BAD;
     }
+    scan->request_id = request_id;
+    scan->header_bytes = 0;
+    scan->content_bytes = content + (unsigned char)scan->header[6];
+    if (is_begin) {
+        scan->stage = RECORD_AT_PARAMETERS;
+    } else if (content == 0 && (scan->stage == RECORD_AT_BODY || !scan->wants_body)) {
+        return RECORD_REQUEST_COMPLETE;
+    } else if (content == 0) {
+        scan->stage = RECORD_AT_BODY;
+    }
+    return RECORD_REQUEST_PARTIAL;
+}
+
+enum record_verdict record_scan_feed(struct record_scan *scan, const char *bytes, size_t length) {
+    enum record_verdict verdict = RECORD_REQUEST_PARTIAL;
+    while (length > 0 && verdict == RECORD_REQUEST_PARTIAL) {
+        bool is_content = scan->content_bytes > 0;
+        size_t wanted = is_content ? scan->content_bytes : sizeof scan->header - scan->header_bytes;
+        size_t taken = length < wanted ? length : wanted;
+        if (is_content) {
+            scan->content_bytes -= taken;
+        } else {
+            memcpy(scan->header + scan->header_bytes, bytes, taken);
+            scan->header_bytes += taken;
+            if (scan->header[0] != FCGI_VERSION) {
+                verdict = RECORD_REQUEST_BAD;
+            } else if (scan->header_bytes == sizeof scan->header) {
+                verdict = scan_header(scan);
+            }
+        }
+        bytes += taken;
+        length -= taken;
+    }
+    return verdict;
 }

@@ -16,6 +16,12 @@ enum reply_status {
 
 enum { REPLY_RETRY_AFTER_S = 2 };
 
+/* What both handlers say. */
+#define REPLY_TOPIC_METHODS  "GET, HEAD, POST, OPTIONS"
+#define REPLY_HEALTH_METHODS "GET, HEAD, OPTIONS"
+#define REPLY_BAD_TOPIC_TEXT "a topic is 1 to 128 of [a-z0-9_-]"
+#define REPLY_NO_ROUTE_TEXT  "nothing is served under this path"
+
 struct reply {
     unsigned status;      /* any of HTTP's; those above have a reason phrase */
     const char *type;     /* of the body */

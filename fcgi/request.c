@@ -38,14 +38,15 @@ static void parse_position(const char *header, const char *query, struct request
     request->position_kind = position_parse(text, &request->position);
 }
 
+/* -1 if it is none. */
 static int64_t parse_number(struct slice text) {
     int64_t value = 0;
     if (text.length < 1 || text.length > 18) {
-        return -2;
+        return -1;
     }
     for (size_t i = 0; i < text.length; i++) {
         if (text.at[i] < '0' || text.at[i] > '9') {
-            return -2;
+            return -1;
         }
         value = value * 10 + (text.at[i] - '0');
     }
@@ -65,6 +66,14 @@ static uint32_t parse_limit(const char *query) {
     return value < WIRE_HEALTH_LIMIT_MAX ? (uint32_t)value : WIRE_HEALTH_LIMIT_MAX;
 }
 
+static int64_t parse_length(const char *text) {
+    if (text[0] == '\0') {
+        return REQUEST_LENGTH_NONE;
+    }
+    int64_t length = parse_number(slice_of(text));
+    return length < 0 ? REQUEST_LENGTH_BAD : length;
+}
+
 void request_parse(const struct parameters *parameters, const char *base_path,
                    const char *healthz_path, struct request *request) {
     const void *source = parameters->source;
@@ -79,5 +88,5 @@ void request_parse(const struct parameters *parameters, const char *base_path,
         strstr(parameters->get(source, "HTTP_ACCEPT"), "text/event-stream") != NULL;
     request->user = parameters->get(source, "REMOTE_USER");
     request->content_type = parameters->get(source, "CONTENT_TYPE");
-    request->content_length = length[0] == '\0' ? -1 : parse_number(slice_of(length));
+    request->content_length = parse_length(length);
 }

@@ -16,11 +16,11 @@ struct request {
     bool accepts_events;    /* Accept names text/event-stream: it may be an EventSource */
     const char *user;       /* REMOTE_USER, "" if nobody was authenticated */
     const char *content_type;
-    int64_t content_length; /* -1: none was given; -2: it was no number */
+    int64_t content_length; /* or one of the next two */
 };
 
 #define REQUEST_LIMIT_BAD UINT32_MAX
-enum { REQUEST_LIMIT_DEFAULT = 1000 };
+enum { REQUEST_LIMIT_DEFAULT = 1000, REQUEST_LENGTH_NONE = -1, REQUEST_LENGTH_BAD = -2 };
 
 struct parameters {
     const void *source;

@@ -197,10 +197,11 @@ static const char *get_parameter(const void *source, const char *name) {
     return handover_parameter(source, name);
 }
 
-static void on_request(void *owner, int fd) {
-    struct stream *stream = owner;
+static void on_request(void *self, int fd, int source) {
+    struct stream *stream = self;
     struct request request;
-    if (!handover_receive(stream->handover, fd)) {
+    check(fd == source); /* streams have no body */
+    if (!handover_receive(stream->handover, source)) {
         return; /* the web server went away in between */
     }
     struct parameters parameters = {stream->handover, get_parameter};
@@ -215,13 +216,14 @@ static void on_request(void *owner, int fd) {
 struct stream *stream_create(struct loop *loop, const struct config *config, int listen_fd) {
     struct stream *stream = must_zalloc(sizeof *stream);
     struct uplink_owner owner = {stream, on_up, on_down, on_frame, on_foreign_version};
+    struct arrivals_owner door = {stream, on_request};
     stream->loop = loop;
     stream->config = config;
     stream->handover = handover_create();
     LIST_INIT(&stream->clients);
     fanout_init(&stream->fanout, loop);
     uplink_start(&stream->uplink, loop, config->socket_dir, &owner);
-    arrivals_start(&stream->arrivals, loop, listen_fd, stream, on_request);
+    arrivals_start(&stream->arrivals, loop, listen_fd, 0, &door);
     loop_timer_start(loop, &stream->report, STREAM_REPORT_MS, on_report_due);
     return stream;
 }

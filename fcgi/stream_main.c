@@ -3,9 +3,7 @@
 #include "log.h"
 #include "stream.h"
 
-#include <signal.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 
 static void on_signal(void *owner, int signal) {
     (void)signal;
@@ -15,9 +13,8 @@ static void on_signal(void *owner, int signal) {
 
 int main(int argc, char **argv) {
     struct config config = {0};
+    handover_die_with_parent();
     config_load(&config, CONFIG_STREAM, argc, argv);
-    /* A web server that is killed leaves nobody behind to be taken for its own by the next one. */
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
     struct loop *loop = loop_create();
     struct stream *stream = NULL;
     loop_on_signal(loop, &stream, on_signal); /* before libfcgi can */
