@@ -56,7 +56,7 @@ static void note_bad(struct broker *broker, const char *channel, const char *rea
 
 static void on_public_position(struct broker *broker) {
     struct handler *handler;
-    TAILQ_FOREACH(handler, &broker->handlers, link) {
+    TAILQ_FOREACH (handler, &broker->handlers, link) {
         handler_serve_held(handler);
     }
 }
@@ -101,7 +101,8 @@ bool broker_is_listening(const struct broker *broker) {
 void broker_judge(struct broker *broker) {
     const char *fault = "";
     if (!broker_is_listening(broker)) {
-        fault = broker->listen_fault[0] != '\0' ? broker->listen_fault : "LISTEN is not in force yet";
+        fault =
+            broker->listen_fault[0] != '\0' ? broker->listen_fault : "LISTEN is not in force yet";
     } else if (!canary_is_connected(&broker->canary)) {
         fault = broker->query_fault[0] != '\0' ? broker->query_fault
                                                : "the query connection is not up yet";

@@ -60,10 +60,10 @@ struct broker {
     int64_t last_notification_wall_ms;
     int64_t last_error_ms; /* wall clock; 0: none yet */
     int64_t listening_since_ms;
-    bool has_listened;                       /* at least once */
-    int64_t degraded_since_ms;               /* wall clock; 0: all is well */
+    bool has_listened;         /* at least once */
+    int64_t degraded_since_ms; /* wall clock; 0: all is well */
     char degraded_reason[BROKER_REASON_BYTES];
-    char listen_fault[BROKER_REASON_BYTES];  /* why LISTEN is down; "" while it is not */
+    char listen_fault[BROKER_REASON_BYTES]; /* why LISTEN is down; "" while it is not */
     char query_fault[BROKER_REASON_BYTES];
     int exit_status;
 };
@@ -71,8 +71,8 @@ struct broker {
 /* Builds everything and starts nothing. */
 struct broker *broker_create(struct loop *loop, const struct config *config) must_check;
 
-/* Opens the sockets and starts to connect to Postgres. False, with *reason (of BROKER_REASON_BYTES),
- * if a socket cannot be opened. */
+/* Opens the sockets and starts to connect to Postgres. False, with *reason (of
+ * BROKER_REASON_BYTES), if a socket cannot be opened. */
 bool broker_start(struct broker *broker, char *reason) must_check;
 
 /* Closes everything; handlers keep their clients. */

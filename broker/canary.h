@@ -32,7 +32,7 @@ struct canary {
     int64_t sent_us;
     int64_t completed_ms; /* FLYING: since when the marker should have been heard */
     double round_trip_ms; /* of the last marker heard; -1: none yet */
-    double queue_usage;   /* of Postgres' NOTIFY queue, 0 to 1, asked with each marker; -1: not yet */
+    double queue_usage; /* of Postgres' NOTIFY queue, 0 to 1, asked with each marker; -1: not yet */
 };
 
 void canary_init(struct canary *canary, struct broker *broker);

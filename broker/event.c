@@ -14,8 +14,8 @@ static void collect(struct slice object, struct members *members) {
         const char *name;
         struct json_value *place;
     } known[] = {
-        {"topic", &members->topic}, {"data", &members->data},       {"event", &members->event},
-        {"id", &members->id},       {"retry", &members->retry},     {"comment", &members->comment},
+        {"topic", &members->topic}, {"data", &members->data},     {"event", &members->event},
+        {"id", &members->id},       {"retry", &members->retry},   {"comment", &members->comment},
         {"text", &members->text},   {"tenant", &members->tenant},
     };
     struct json_members iterator = {.object = object};

@@ -226,9 +226,8 @@ static bool on_subscribe(struct handler *handler, struct slice body) {
         topics_subscribe(&handler->broker->topics, message.topics.names[i], handler,
                          &handler->subscriptions);
     }
-    struct held_request request = {.type = WIRE_SUBSCRIBE,
-                                   .token = message.token,
-                                   .position_kind = message.position_kind};
+    struct held_request request = {
+        .type = WIRE_SUBSCRIBE, .token = message.token, .position_kind = message.position_kind};
     answer_or_hold(handler, &request);
     return true;
 }
@@ -245,7 +244,7 @@ static bool on_unsubscribe(struct handler *handler, struct slice body) {
         }
     }
     struct held_request *held;
-    TAILQ_FOREACH(held, &handler->held, link) {
+    TAILQ_FOREACH (held, &handler->held, link) {
         if (held->token == message.token) {
             held_remove(handler, held);
             break;

@@ -16,7 +16,7 @@ struct broker;
 enum handler_state {
     HANDLER_GREETING, /* its HELLO has not come yet */
     HANDLER_SERVED,
-    HANDLER_CLOSED,  /* freed at the end of this turn */
+    HANDLER_CLOSED, /* freed at the end of this turn */
 };
 
 /* What a handler asked for and cannot be told yet. */

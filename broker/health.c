@@ -26,8 +26,7 @@ static void add_text(struct json_object *object, const char *name, const char *t
 static void add_number(struct json_object *object, const char *name, double value) {
     char text[32];
     snprintf(text, sizeof text, "%.4g", value);
-    json_object_object_add(object, name,
-                           value < 0 ? NULL : json_object_new_double_s(value, text));
+    json_object_object_add(object, name, value < 0 ? NULL : json_object_new_double_s(value, text));
 }
 
 /* RFC 3339 in UTC with milliseconds; 0 is null. */
@@ -52,8 +51,8 @@ struct queued {
     uint64_t event_bytes;
 };
 
-/* How many of a handler's waiting frames are events of that topic. Asked for rarely, so that nothing
- * has to be counted when events flow. */
+/* How many of a handler's waiting frames are events of that topic. Asked for rarely, so that
+ * nothing has to be counted when events flow. */
 static uint64_t frames_waiting(const struct handler *handler, struct slice topic) {
     uint64_t frames = 0;
     for (size_t i = 0; i < handler->output.count; i++) {
@@ -74,7 +73,7 @@ static struct queued topic_queued(const struct topic *topic) {
     struct queued queued = {0};
     struct slice name = {topic->name, topic->name_length};
     const struct subscription *subscription;
-    LIST_FOREACH(subscription, &topic->subscriptions, of_topic) {
+    LIST_FOREACH (subscription, &topic->subscriptions, of_topic) {
         queued.events += subscription->pending_events;
         queued.event_bytes += subscription->queued_bytes;
         queued.frames += frames_waiting(subscription->handler, name);
@@ -85,14 +84,15 @@ static struct queued topic_queued(const struct topic *topic) {
 static uint64_t topic_memory(const struct topic *topic) {
     uint64_t bytes = sizeof *topic + topic->name_length + 1;
     const struct subscription *subscription;
-    LIST_FOREACH(subscription, &topic->subscriptions, of_topic) {
+    LIST_FOREACH (subscription, &topic->subscriptions, of_topic) {
         bytes += sizeof *subscription;
     }
     return bytes;
 }
 
 static bool topic_is_idle(const struct broker *broker, const struct topic *topic, int64_t now_ms) {
-    return topic->subscribers == 0 && now_ms - topic->last_activity_ms >= broker->config->topic_idle;
+    return topic->subscribers == 0 &&
+           now_ms - topic->last_activity_ms >= broker->config->topic_idle;
 }
 
 static struct json_object *topic_document(const struct broker *broker, const struct topic *topic,
@@ -120,7 +120,7 @@ static struct json_object *topics_document(const struct broker *broker, uint32_t
                                            int64_t now_ms) {
     struct json_object *list = json_object_new_array();
     const struct topic *topic;
-    TAILQ_FOREACH(topic, &broker->topics.wanted, link) {
+    TAILQ_FOREACH (topic, &broker->topics.wanted, link) {
         if (json_object_array_length(list) < limit) {
             json_object_array_add(list, topic_document(broker, topic, now_ms));
         }
@@ -147,7 +147,7 @@ static void sum_topic(struct sums *sums, const struct broker *broker, const stru
     sums->idle_topics += topic_is_idle(broker, topic, now_ms) ? 1 : 0;
     sums->memory += topic_memory(topic);
     const struct subscription *subscription;
-    LIST_FOREACH(subscription, &topic->subscriptions, of_topic) {
+    LIST_FOREACH (subscription, &topic->subscriptions, of_topic) {
         sums->queued.events += subscription->pending_events;
         sums->queued.event_bytes += subscription->queued_bytes;
     }
@@ -156,14 +156,14 @@ static void sum_topic(struct sums *sums, const struct broker *broker, const stru
 static struct sums sum_all(const struct broker *broker, int64_t now_ms) {
     struct sums sums = {0};
     const struct topic *topic;
-    TAILQ_FOREACH(topic, &broker->topics.wanted, link) {
+    TAILQ_FOREACH (topic, &broker->topics.wanted, link) {
         sum_topic(&sums, broker, topic, now_ms);
     }
-    TAILQ_FOREACH(topic, &broker->topics.idle, link) {
+    TAILQ_FOREACH (topic, &broker->topics.idle, link) {
         sum_topic(&sums, broker, topic, now_ms);
     }
     const struct handler *handler;
-    TAILQ_FOREACH(handler, &broker->handlers, link) {
+    TAILQ_FOREACH (handler, &broker->handlers, link) {
         sums.queued.frames += handler->output.count;
         sums.queued.frame_bytes += handler->output.queued_bytes;
     }
@@ -285,7 +285,7 @@ void health_ask(struct health *health, uint32_t limit, void *owner, uint64_t tok
 /* It ends by its timer: whoever asks handlers for it may be on the stack now. */
 void health_cancel(struct health *health, const void *owner) {
     struct health_request *request;
-    TAILQ_FOREACH(request, &health->requests, link) {
+    TAILQ_FOREACH (request, &health->requests, link) {
         if (request->owner == owner) {
             request->on_done = NULL;
         }
@@ -294,7 +294,7 @@ void health_cancel(struct health *health, const void *owner) {
 
 void health_on_report(struct health *health, uint32_t before, uint32_t serial) {
     struct health_request *request;
-    TAILQ_FOREACH(request, &health->requests, link) {
+    TAILQ_FOREACH (request, &health->requests, link) {
         if (request->serial > before && request->serial <= serial) {
             one_answer_less(request);
         }

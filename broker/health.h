@@ -27,9 +27,11 @@ struct health_request {
     health_callback *on_done;
 };
 
+TAILQ_HEAD(health_request_list, health_request);
+
 struct health {
     struct broker *broker; /* borrowed */
-    TAILQ_HEAD(, health_request) requests;
+    struct health_request_list requests;
     uint32_t last_serial;
 };
 

@@ -22,8 +22,8 @@ static void check_dsn(const char *key, const char *dsn) {
     }
 }
 
-/* Two brokers that start at the same time in one directory would take each other's sockets away: the
- * lock, which dies with its process, decides. */
+/* Two brokers that start at the same time in one directory would take each other's sockets away:
+ * the lock, which dies with its process, decides. */
 static int lock_directory(const char *directory) {
     char path[4096];
     snprintf(path, sizeof path, "%s/broker.lock", directory);

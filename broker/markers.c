@@ -29,6 +29,7 @@ void markers_init(struct markers *markers, int64_t memory_ms, const char *const 
 }
 
 static void forget(struct markers *markers, struct marker *marker) {
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): what is listed is in the table */
     HASH_DEL(markers->by_name, marker);
     TAILQ_REMOVE(&markers->by_age, marker, link);
     free(marker);
@@ -54,9 +55,9 @@ void markers_count(struct markers *markers) {
 
 void markers_draw(struct markers *markers, int sender_pid, char payload[MARKER_PAYLOAD_BYTES]) {
     marker_draw(markers->expected);
-    int length = snprintf(payload, MARKER_PAYLOAD_BYTES,
-                          "{\"marker\":\"%s\",\"set\":\"%s\",\"pid\":%d}", markers->expected,
-                          markers->set, sender_pid);
+    int length =
+        snprintf(payload, MARKER_PAYLOAD_BYTES, "{\"marker\":\"%s\",\"set\":\"%s\",\"pid\":%d}",
+                 markers->expected, markers->set, sender_pid);
     check(length > 0 && length < MARKER_PAYLOAD_BYTES);
 }
 
@@ -91,7 +92,8 @@ static bool parse_marker(struct slice payload, struct marker_text *text) {
 static bool is_genuine(const struct markers *markers, const struct marker_text *text,
                        int sender_pid) {
     uint64_t pid;
-    return marker_is_valid((struct slice){text->marker.text.at + 1, text->marker.text.length - 2}) &&
+    return marker_is_valid(
+               (struct slice){text->marker.text.at + 1, text->marker.text.length - 2}) &&
            json_string_is(text->set, markers->set) &&
            json_parse_unsigned(text->pid, INT32_MAX, &pid) && pid == (uint64_t)sender_pid;
 }

@@ -11,8 +11,8 @@
  *   - Markers of others are remembered, for clients that come from there.
  *   - A name that is heard twice names two places: it is forgotten at both.
  *
- * A marker's payload: {"marker":"<13 of [0-9a-z]>","set":"<16 hex digits>","pid":<sender's backend>}.
- * set tells which channels its sender counts: places of another set are not ours. */
+ * A marker's payload: {"marker":"<13 of [0-9a-z]>","set":"<16 hex digits>","pid":<sender's
+ * backend>}. set tells which channels its sender counts: places of another set are not ours. */
 #pragma once
 
 #include "position.h"
@@ -33,16 +33,18 @@ struct marker {
     UT_hash_handle hh;
 };
 
+TAILQ_HEAD(marker_list, marker);
+
 struct markers {
     uint64_t count; /* notifications heard, since the broker started */
     char set[MARKER_SET_BYTES + 1];
     char written[MARKER_BYTES + 1]; /* the name that positions are written from */
     uint64_t written_place;
-    bool is_public;                   /* written was sent and heard; else it is private */
-    char expected[MARKER_BYTES + 1];  /* our own, on its way; "" when none is */
+    bool is_public;                  /* written was sent and heard; else it is private */
+    char expected[MARKER_BYTES + 1]; /* our own, on its way; "" when none is */
     int64_t memory_ms;
-    struct marker *by_name; /* owned */
-    TAILQ_HEAD(, marker) by_age; /* the same, oldest first */
+    struct marker *by_name;    /* owned */
+    struct marker_list by_age; /* the same, oldest first */
 };
 
 /* channels: the ones that are counted, in sorted order. */

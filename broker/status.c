@@ -208,8 +208,7 @@ static void on_ready(struct loop_io *io, unsigned ready) {
     }
     char *room = buf_reserve(&connection->input, STATUS_REQUEST_BYTES_MAX);
     ssize_t got = recv(connection->fd, room, STATUS_REQUEST_BYTES_MAX, MSG_DONTWAIT);
-    bool is_reading =
-        connection->state == STATUS_LISTENING || connection->state == STATUS_READING;
+    bool is_reading = connection->state == STATUS_LISTENING || connection->state == STATUS_READING;
     if (got > 0 && is_reading) {
         connection->input.length += (size_t)got;
         take_input(connection);

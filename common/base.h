@@ -10,18 +10,18 @@
 #include <stdint.h>
 #include <string.h>
 
-#define must_check       __attribute__((warn_unused_result))
+#define must_check        __attribute__((warn_unused_result))
 #define printf_like(f, a) __attribute__((format(printf, f, a)))
 
 #define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 #define length_of(array)                    (sizeof(array) / sizeof((array)[0]))
 
 /* Aborts with the place and the text of the condition that did not hold. */
-#define check(condition)                                                                           \
-    do {                                                                                           \
-        if (__builtin_expect(!(condition), 0)) {                                                   \
-            check_failed(__FILE__, __LINE__, #condition);                                          \
-        }                                                                                          \
+#define check(condition)                                  \
+    do {                                                  \
+        if (__builtin_expect(!(condition), 0)) {          \
+            check_failed(__FILE__, __LINE__, #condition); \
+        }                                                 \
     } while (0)
 
 _Noreturn void check_failed(const char *file, int line, const char *condition);

@@ -2,7 +2,6 @@
 
 #include "buf.h"
 
-
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
@@ -17,8 +16,8 @@ extern char **environ;
 
 enum config_type {
     CONFIG_TEXT,
-    CONFIG_SECRET,       /* a text that is never printed */
-    CONFIG_PATH,         /* a path of HTTP: starts with '/', does not end with it */
+    CONFIG_SECRET, /* a text that is never printed */
+    CONFIG_PATH,   /* a path of HTTP: starts with '/', does not end with it */
     CONFIG_NUMBER,
     CONFIG_OCTAL,
     CONFIG_BYTES,        /* a number, K, M or G (or KiB, MiB, GiB) behind it */
@@ -38,18 +37,13 @@ struct config_key {
     const char *help;
 };
 
-enum {
-    BROKER = CONFIG_BROKER,
-    STREAM = CONFIG_STREAM,
-    PUBLISH = CONFIG_PUBLISH,
-    SECOND = 1000,
-    DAY = 86400 * SECOND,
-    KIB = 1024,
-    MIB = 1024 * KIB,
-    GIB = 1024 * MIB,
-    /* Frames, and documents in them, stay well below WIRE_ANSWER_BYTES_MAX. */
-    BODY_MOST = 1 * MIB,
-};
+enum { BROKER = CONFIG_BROKER, STREAM = CONFIG_STREAM, PUBLISH = CONFIG_PUBLISH };
+
+#define SECOND INT64_C(1000)
+#define DAY    (86400 * SECOND)
+#define KIB    INT64_C(1024)
+#define MIB    (1024 * KIB)
+#define GIB    (1024 * MIB)
 
 /* clang-format off */
 #define KEY(name, type, programs, standard, least, most, help) \
@@ -82,11 +76,11 @@ static const struct config_key keys[] = {
         "a heartbeat is sent after so long a silence"),
     KEY(retry, CONFIG_MILLISECONDS, STREAM, "5000ms", 0, 3600 * SECOND,
         "how long browsers wait before they reconnect, jittered by a fifth"),
-    KEY(topic_idle, CONFIG_SECONDS, BROKER, "10min", 1 * SECOND, 365LL * DAY,
+    KEY(topic_idle, CONFIG_SECONDS, BROKER, "10min", 1 * SECOND, 365 * DAY,
         "health calls a topic idle that has no subscriber and had no event for so long"),
     KEY(graceful_drain, CONFIG_SECONDS, STREAM | PUBLISH, "10s", 0, 3600 * SECOND,
         "how long an orderly stop may take"),
-    KEY(max_body, CONFIG_BYTES, PUBLISH, "256KiB", 1, BODY_MOST,
+    KEY(max_body, CONFIG_BYTES, PUBLISH, "256KiB", 1, MIB,
         "the largest body that is read"),
     KEY(max_notify_bytes, CONFIG_BYTES, PUBLISH, "7900", 128, 7999,
         "the largest NOTIFY payload, envelope included; Postgres ends at 7999"),
@@ -96,7 +90,7 @@ static const struct config_key keys[] = {
         "how often the broker sends a marker through Postgres to itself"),
     KEY(canary_timeout, CONFIG_SECONDS, BROKER, "5s", SECOND / 10, 3600 * SECOND,
         "LISTEN counts as broken when a marker was not heard for so long"),
-    KEY(marker_memory, CONFIG_SECONDS, BROKER, "1d", 60 * SECOND, 30LL * DAY,
+    KEY(marker_memory, CONFIG_SECONDS, BROKER, "1d", 60 * SECOND, 30 * DAY,
         "how long a marker is remembered"),
     KEY(reconnect_min, CONFIG_SECONDS, BROKER | PUBLISH, "1s", SECOND / 100, 3600 * SECOND,
         "the second attempt to reach Postgres comes after this time, the next after twice that"),
@@ -122,8 +116,8 @@ struct unit {
 static const struct unit time_units[] = {
     {"ms", 1}, {"s", SECOND}, {"m", 60 * SECOND}, {"min", 60 * SECOND}, {"h", 3600 * SECOND},
     {"d", DAY}};
-static const struct unit byte_units[] = {{"K", KIB}, {"KiB", KIB}, {"M", MIB},
-                                         {"MiB", MIB}, {"G", GIB}, {"GiB", GIB}};
+static const struct unit byte_units[] = {{"K", KIB},   {"KiB", KIB}, {"M", MIB},
+                                         {"MiB", MIB}, {"G", GIB},   {"GiB", GIB}};
 
 static const struct config_key *key_find(const char *name) {
     for (size_t i = 0; i < length_of(keys); i++) {
@@ -203,8 +197,8 @@ static bool parse_log_level(const char *text, int64_t *value) {
 
 static bool path_is_valid(const char *text) {
     size_t length = strlen(text);
-    return text[0] == '/' && length > 1 && text[length - 1] != '/' &&
-           strstr(text, "//") == NULL && strpbrk(text, "?#% ") == NULL;
+    return text[0] == '/' && length > 1 && text[length - 1] != '/' && strstr(text, "//") == NULL &&
+           strpbrk(text, "?#% ") == NULL;
 }
 
 static void print_value(const struct config_key *key, const struct config *config, char *text,
@@ -377,7 +371,8 @@ static void print_help(enum config_program program) {
     static const char *const purposes[] = {
         [CONFIG_BROKER] = "hears NOTIFY from Postgres and hands events to the stream handlers",
         [CONFIG_STREAM] = "streams events to browsers; started by a web server, over FastCGI",
-        [CONFIG_PUBLISH] = "takes events over HTTP to Postgres; started by a web server, over FastCGI",
+        [CONFIG_PUBLISH] =
+            "takes events over HTTP to Postgres; started by a web server, over FastCGI",
     };
     printf("%s: %s.\n\n"
            "Usage: %s [--config FILE] [--KEY VALUE ...]\n"
@@ -398,7 +393,7 @@ static void print_help(enum config_program program) {
 
 /* --- files ------------------------------------------------------------------------------- */
 
-enum { CONFIG_FILE_BYTES_MAX = 256 * KIB };
+enum { CONFIG_FILE_BYTES_MAX = 256 * 1024 };
 
 static bool file_read(const char *path, struct buf *text) {
     FILE *file = fopen(path, "re");
@@ -593,7 +588,8 @@ void config_load(struct config *config, enum config_program program, int argc, c
     log_init(config_program_name(program), LOG_LEVEL_INFO);
     config_set_defaults(config);
     parse_arguments(&arguments, program, argc, argv);
-    const char *named = arguments.config_path != NULL ? arguments.config_path : getenv("PGSSE_CONFIG");
+    const char *named =
+        arguments.config_path != NULL ? arguments.config_path : getenv("PGSSE_CONFIG");
     if (named != NULL) {
         load_file(config, named);
     } else if (!load_file_beside_binary(config)) {

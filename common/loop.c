@@ -16,8 +16,8 @@ struct loop {
     bool is_stopping;
     int64_t now_ms;
     struct epoll_event ready[LOOP_BATCH];
-    int ready_count; /* of the batch under dispatch */
-    int ready_next;  /* the next of it to be called */
+    int ready_count;          /* of the batch under dispatch */
+    int ready_next;           /* the next of it to be called */
     struct loop_timer **heap; /* heap[1] is due first; owned array of borrowed timers */
     size_t heap_count;
     size_t heap_size;

@@ -296,10 +296,9 @@ void pg_query(struct pg *pg, const char *sql, int parameter_count, const char *c
               void (*on_result)(void *self, const struct pg_result *result)) {
     check(pg->state == PG_READY);
     pg->on_result = on_result;
-    int was_sent = parameter_count == 0
-                       ? PQsendQuery(pg->connection, sql)
-                       : PQsendQueryParams(pg->connection, sql, parameter_count, NULL, parameters,
-                                           NULL, NULL, 0);
+    int was_sent = parameter_count == 0 ? PQsendQuery(pg->connection, sql)
+                                        : PQsendQueryParams(pg->connection, sql, parameter_count,
+                                                            NULL, parameters, NULL, NULL, 0);
     statement_begin(pg, PG_BUSY, was_sent);
 }
 

@@ -71,7 +71,7 @@ bool pg_is_ready(const struct pg *pg); /* connected, and no statement under way 
 void pg_query(struct pg *pg, const char *sql, int parameter_count, const char *const *parameters,
               void (*on_result)(void *self, const struct pg_result *result));
 
-int pg_backend_pid(const struct pg *pg);    /* when connected */
+int pg_backend_pid(const struct pg *pg);      /* when connected */
 const char *pg_encoding(const struct pg *pg); /* the database's; when connected */
 
 /* Whether events can be taken from and given to a database of that encoding byte for byte. */

@@ -6,4 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#undef strcpy
+#undef strcat
+#undef sprintf
+#undef vsprintf
 #pragma GCC poison strcpy strcat sprintf vsprintf gets atoi atol strtok

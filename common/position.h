@@ -16,9 +16,9 @@ enum {
 };
 
 struct position {
-    uint64_t durable;               /* D */
-    char marker[MARKER_BYTES + 1];  /* M; "" when the position has no M.S */
-    uint64_t since;                 /* S */
+    uint64_t durable;              /* D */
+    char marker[MARKER_BYTES + 1]; /* M; "" when the position has no M.S */
+    uint64_t since;                /* S */
 };
 
 /* What a client handed in as the position to go on from. */

@@ -77,7 +77,8 @@ static const char *const refresh_reasons[SSE_REFRESH_REASONS] = {
 
 void sse_refresh(struct buf *out, enum sse_refresh_reason reason, uint64_t dropped,
                  const struct slice *topics, size_t topic_count) {
-    buf_printf(out, "event: refresh\ndata: {\"reason\":\"%s\",\"dropped\":", refresh_reasons[reason]);
+    buf_printf(out,
+               "event: refresh\ndata: {\"reason\":\"%s\",\"dropped\":", refresh_reasons[reason]);
     if (dropped == SSE_DROPPED_UNKNOWN) {
         buf_append_text(out, "null");
     } else {

@@ -2,8 +2,8 @@
  * specification; handler means a process (pgsse-stream), client one stream that it serves.
  *
  * A frame is: u32 length of the body, u8 type, body. Integers are little-endian. A str is a u32
- * length and that many bytes. A position is: u64 durable, str marker (empty or 13 bytes), u64 since.
- * A topics list is: u16 count, then count strs.
+ * length and that many bytes. A position is: u64 durable, str marker (empty or 13 bytes), u64
+ * since. A topics list is: u16 count, then count strs.
  *
  *   handler -> broker
  *     HELLO        u32 magic, u16 version, u32 pid     first, once
@@ -27,11 +27,11 @@
  *     ASK_REPORT   u32 serial                          answered by REPORTs with it, up to is_last
  *     GOODBYE      str reason                          the broker closes behind it
  *
- * The life of a subscription: SUBSCRIBE, then ACCEPTED or REFUSED; a REFRESH where the broker cannot
- * prove that nothing is missing; SUBSCRIBED. The client is served by EVENT frames from there on,
- * and not before. Everything on a connection is applied in the order in which it came, so positions
- * never overtake the events that they stand behind. Tokens are never used again; a frame for a
- * token that is not known any more is dropped.
+ * The life of a subscription: SUBSCRIBE, then ACCEPTED or REFUSED; a REFRESH where the broker
+ * cannot prove that nothing is missing; SUBSCRIBED. The client is served by EVENT frames from there
+ * on, and not before. Everything on a connection is applied in the order in which it came, so
+ * positions never overtake the events that they stand behind. Tokens are never used again; a frame
+ * for a token that is not known any more is dropped.
  *
  * An EVENT is sent once to a handler, however many of its clients want it. Its body is the one that
  * sse_event_body builds; position is the event's own.
@@ -49,7 +49,7 @@ enum {
     WIRE_MAGIC = 0x73736770, /* "pgss" */
     WIRE_VERSION = 1,
     WIRE_HEADER_BYTES = 5,
-    WIRE_REQUEST_BYTES_MAX = 64 * 1024,        /* a body from a handler */
+    WIRE_REQUEST_BYTES_MAX = 64 * 1024,       /* a body from a handler */
     WIRE_ANSWER_BYTES_MAX = 16 * 1024 * 1024, /* a body from the broker */
     WIRE_TOPICS_MAX = 64,
     WIRE_HEALTH_LIMIT_MAX = 65536,
@@ -218,5 +218,4 @@ bool wire_decode_ask_report(struct slice body, uint32_t *serial) must_check;
 bool wire_decode_goodbye(struct slice body, struct slice *reason) must_check;
 
 /* Takes the first entry off the report; false behind the last, or when it breaks the rules. */
-bool wire_next_report_entry(struct wire_report *report,
-                            struct wire_report_entry *entry) must_check;
+bool wire_next_report_entry(struct wire_report *report, struct wire_report_entry *entry) must_check;

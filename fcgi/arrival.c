@@ -13,7 +13,7 @@
 struct arrival {
     TAILQ_ENTRY(arrival) link;
     struct arrivals *arrivals;
-    int fd; /* -1: it has become a request */
+    int fd;       /* -1: it has become a request */
     bool is_read; /* it is read here, because it does not fit into the socket */
     struct record_scan scan;
     struct buf kept; /* what was read, up to the limit */
@@ -22,7 +22,8 @@ struct arrival {
     struct loop_task reap;
 };
 
-/* --- end ----------------------------------------------------------------------------------------- */
+/* --- end -----------------------------------------------------------------------------------------
+ */
 
 static void on_reap(struct loop_task *task) {
     struct arrival *arrival = container_of(task, struct arrival, reap);
@@ -51,7 +52,8 @@ static void on_timeout(struct loop_timer *timer) {
     arrival_leave(container_of(timer, struct arrival, timeout));
 }
 
-/* --- looking at what lies in the socket ------------------------------------------------------------ */
+/* --- looking at what lies in the socket
+ * ------------------------------------------------------------ */
 
 enum look { LOOK_COMPLETE, LOOK_PARTIAL, LOOK_TOO_LONG, LOOK_USELESS };
 
@@ -90,7 +92,8 @@ static enum look look_at(const struct arrivals *arrivals, int fd) {
     return is_full ? LOOK_TOO_LONG : look;
 }
 
-/* --- reading what does not fit --------------------------------------------------------------------- */
+/* --- reading what does not fit
+ * --------------------------------------------------------------------- */
 
 static void keep(struct arrival *arrival, const char *bytes, size_t length) {
     size_t limit = arrival->arrivals->body_bytes_max + ARRIVAL_PEEK_BYTES;
@@ -127,7 +130,8 @@ static int kept_as_file(const struct arrival *arrival) {
     return file;
 }
 
-/* --- from one to the other ------------------------------------------------------------------------- */
+/* --- from one to the other
+ * ------------------------------------------------------------------------- */
 
 static void become_request(struct arrival *arrival) {
     const struct arrivals_owner *owner = &arrival->arrivals->owner;
@@ -193,8 +197,7 @@ static void on_connection(void *owner, int fd) {
 
 void arrivals_start(struct arrivals *arrivals, struct loop *loop, int listen_fd,
                     size_t body_bytes_max, const struct arrivals_owner *owner) {
-    *arrivals =
-        (struct arrivals){.loop = loop, .owner = *owner, .body_bytes_max = body_bytes_max};
+    *arrivals = (struct arrivals){.loop = loop, .owner = *owner, .body_bytes_max = body_bytes_max};
     arrivals->look = must_alloc(ARRIVAL_PEEK_BYTES);
     TAILQ_INIT(&arrivals->waiting);
     acceptor_start(&arrivals->acceptor, loop, listen_fd, arrivals, on_connection);

@@ -14,9 +14,9 @@ struct batch {
     struct loop *loop;
     int64_t timeout_ms;
     struct pg *pg;
-    struct item_list waiting; /* both lists: the earliest deadline first */
-    struct item_list sent;    /* of the group whose statement is under way */
-    struct loop_timer expiry; /* of the item with the earliest deadline */
+    struct item_list waiting;   /* both lists: the earliest deadline first */
+    struct item_list sent;      /* of the group whose statement is under way */
+    struct loop_timer expiry;   /* of the item with the earliest deadline */
     struct loop_timer patience; /* with the statement under way */
     struct loop_task send;
     struct buf channels; /* parameters of the statement, kept from group to group */
@@ -26,7 +26,8 @@ struct batch {
 
 static void on_send(struct loop_task *task);
 
-/* --- outcomes ------------------------------------------------------------------------------------ */
+/* --- outcomes ------------------------------------------------------------------------------------
+ */
 
 static void finish(struct item_list *list, struct batch_item *item, enum batch_outcome outcome) {
     TAILQ_REMOVE(list, item, link);
@@ -69,10 +70,11 @@ static void on_expiry(struct loop_timer *timer) {
     }
 }
 
-/* --- failures ------------------------------------------------------------------------------------ */
+/* --- failures ------------------------------------------------------------------------------------
+ */
 
-/* The server goes down, or has become a standby: what was under way is rolled back, and its time may
- * still be enough for the next connection. */
+/* The server goes down, or has become a standby: what was under way is rolled back, and its time
+ * may still be enough for the next connection. */
 static bool is_passing(const char *sqlstate) {
     return strncmp(sqlstate, "57P", 3) == 0 || strcmp(sqlstate, "25006") == 0;
 }
@@ -114,7 +116,8 @@ static void on_out_of_patience(struct loop_timer *timer) {
     pg_drop(batch->pg, "a commit took longer than publish_timeout");
 }
 
-/* --- groups -------------------------------------------------------------------------------------- */
+/* --- groups --------------------------------------------------------------------------------------
+ */
 
 static void append_element(struct buf *array, struct slice text) {
     buf_append_text(array, array->length > 1 ? ",\"" : "\"");
@@ -161,8 +164,8 @@ static void take_group(struct batch *batch) {
     array_end(&batch->payloads);
 }
 
-/* At the end of a turn, so that all that came in during it goes together. One SELECT notifies for all,
- * in order: unnest gives its rows in the order of the arrays. */
+/* At the end of a turn, so that all that came in during it goes together. One SELECT notifies for
+ * all, in order: unnest gives its rows in the order of the arrays. */
 static void on_send(struct loop_task *task) {
     static const char statement[] =
         "SELECT pg_notify(c, p) FROM unnest($1::text[], $2::text[]) AS t(c, p)";
@@ -185,7 +188,8 @@ void batch_add(struct batch *batch, struct batch_item *item) {
     loop_flush_soon(batch->loop, &batch->send, on_send);
 }
 
-/* --- the connection ------------------------------------------------------------------------------ */
+/* --- the connection ------------------------------------------------------------------------------
+ */
 
 static void on_connected(void *self) {
     struct batch *batch = self;

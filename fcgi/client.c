@@ -21,7 +21,8 @@ static int64_t now_ms(const struct client *client) {
     return loop_now_ms(client->stream->loop);
 }
 
-/* --- inquiries: what the broker is asked -------------------------------------------------------- */
+/* --- inquiries: what the broker is asked --------------------------------------------------------
+ */
 
 static struct inquiry *inquiry_create(struct client *client) {
     struct inquiry *inquiry = must_zalloc(sizeof *inquiry);
@@ -109,7 +110,8 @@ static void unsubscribe(struct client *client) {
     fanout_detach(&client->audience);
 }
 
-/* --- ends --------------------------------------------------------------------------------------- */
+/* --- ends ---------------------------------------------------------------------------------------
+ */
 
 static void on_reap(struct loop_task *task) {
     struct client *client = container_of(task, struct client, reap);
@@ -169,7 +171,8 @@ static void finish_with_text(struct client *client, unsigned status, const char 
     client_finish(client);
 }
 
-/* --- output ------------------------------------------------------------------------------------- */
+/* --- output -------------------------------------------------------------------------------------
+ */
 
 /* An empty queue takes one event of any size; more than the limit may not wait behind it. */
 static bool is_overfull(const struct client *client) {
@@ -235,7 +238,8 @@ static void flush_soon(struct client *client) {
     }
 }
 
-/* --- time --------------------------------------------------------------------------------------- */
+/* --- time ---------------------------------------------------------------------------------------
+ */
 
 /* At most keep_alive, and up to a fifth less, so that those who got the same event at the same time
  * do not get their heartbeats at the same time, too. */
@@ -292,7 +296,8 @@ static void on_pulse(struct loop_timer *timer) {
     pulse_again(client, heartbeat_ms(client) - silence_ms);
 }
 
-/* --- the first block ---------------------------------------------------------------------------- */
+/* --- the first block ----------------------------------------------------------------------------
+ */
 
 static void append_retry(struct client *client) {
     sse_retry(&client->outlet.own, jittered(client->stream->config->retry));
@@ -394,7 +399,8 @@ void client_on_refused(struct client *client, const struct wire_refused *message
     }
 }
 
-/* --- questions ---------------------------------------------------------------------------------- */
+/* --- questions ----------------------------------------------------------------------------------
+ */
 
 void client_on_position(struct client *client, const struct position *position) {
     char text[POSITION_TEXT_BYTES];
@@ -448,7 +454,8 @@ static void begin_question(struct client *client, enum client_question question)
     client_ask(client);
 }
 
-/* --- the broker goes ---------------------------------------------------------------------------- */
+/* --- the broker goes ----------------------------------------------------------------------------
+ */
 
 void client_on_broker_lost(struct client *client) {
     if (client->inquiry != NULL) {
@@ -480,7 +487,8 @@ void client_on_broker_lost(struct client *client) {
     }
 }
 
-/* --- the handler stops -------------------------------------------------------------------------- */
+/* --- the handler stops --------------------------------------------------------------------------
+ */
 
 /* A block that is still open would swallow the close. */
 static void append_shutdown(struct client *client, int64_t retry_ms, bool has_sent_ids) {
@@ -531,7 +539,8 @@ void client_end(struct client *client, int64_t retry_ms) {
     }
 }
 
-/* --- the beginning ------------------------------------------------------------------------------ */
+/* --- the beginning ------------------------------------------------------------------------------
+ */
 
 /* What can be read are left-overs of the request, and then the web server's going. */
 static void drain_leftovers(struct client *client) {

@@ -10,7 +10,8 @@
  *   CLOSED        freed at the end of this turn
  *
  * When the broker goes away, GREETED and LIVE streams become RESUBSCRIBING and keep everything but
- * events. Requests that are no stream go through ASKING, if the broker has to be asked, to ENDING. */
+ * events. Requests that are no stream go through ASKING, if the broker has to be asked, to ENDING.
+ */
 #pragma once
 
 #include "fanout.h"
@@ -37,17 +38,18 @@ struct inquiry {
     UT_hash_handle hh; /* by token, in stream.inquiries */
     uint64_t token;
     struct client *client;
-    enum position_kind position_kind; /* where the client said that it was, or where we know it is */
+    enum position_kind
+        position_kind; /* where the client said that it was, or where we know it is */
     struct position position;
     bool is_block_open; /* greeting and refresh become one block: the refresh ends it */
 };
 
 struct client {
-    struct stream *stream;      /* borrowed */
-    LIST_ENTRY(client) link;    /* in stream.clients */
+    struct stream *stream;          /* borrowed */
+    LIST_ENTRY(client) link;        /* in stream.clients */
     LIST_ENTRY(client) of_audience; /* while LIVE */
-    struct audience *audience;  /* attached; NULL: no stream */
-    struct inquiry *inquiry;    /* owned; NULL: nothing is asked */
+    struct audience *audience;      /* attached; NULL: no stream */
+    struct inquiry *inquiry;        /* owned; NULL: nothing is asked */
     struct outlet outlet;
     struct loop_io io;
     struct loop_timer timer; /* ASKING, SUBSCRIBING: patience; else heartbeat or stall */

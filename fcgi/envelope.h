@@ -1,8 +1,9 @@
 /* What a publisher sent -> what goes to Postgres, and what is answered. Pure.
  *
- * The body is {"data":<any JSON but null>[,"event":"type"]}; other keys are ignored. The envelope is
- * the NOTIFY payload {"topic","data"[,"event"],"nonce"}: data keeps every byte but the white space
- * between tokens, and the nonce keeps Postgres from folding equal notifications of a transaction. */
+ * The body is {"data":<any JSON but null>[,"event":"type"]}; other keys are ignored. The envelope
+ * is the NOTIFY payload {"topic","data"[,"event"],"nonce"}: data keeps every byte but the white
+ * space between tokens, and the nonce keeps Postgres from folding equal notifications of a
+ * transaction. */
 #pragma once
 
 #include "buf.h"

@@ -17,7 +17,7 @@ void fanout_release(struct fanout *fanout) {
     struct fan_topic *topic;
     struct fan_topic *next;
     check(fanout->audiences == NULL);
-    HASH_ITER(hh, fanout->topics, topic, next) {
+    HASH_ITER (hh, fanout->topics, topic, next) {
         topic_destroy(fanout, topic);
     }
     buf_release(&fanout->frame);
@@ -129,7 +129,7 @@ static void on_flush(struct loop_task *task) {
         client_flush(client); /* may take it out of the list */
         client = next;
     }
-    LIST_FOREACH(client, &audience->live, of_audience) {
+    LIST_FOREACH (client, &audience->live, of_audience) {
         uint64_t frame = client->outlet.cursor.frame;
         oldest = frame < oldest ? frame : oldest;
     }
@@ -176,7 +176,7 @@ void fanout_publish(struct fanout *fanout, const struct wire_event *event) {
     }
     build_frame(&fanout->frame, event);
     struct membership *membership;
-    LIST_FOREACH(membership, &topic->members, link) {
+    LIST_FOREACH (membership, &topic->members, link) {
         append_frame(membership->audience, buf_slice(&fanout->frame), topic);
     }
 }
@@ -184,7 +184,7 @@ void fanout_publish(struct fanout *fanout, const struct wire_event *event) {
 void fanout_refresh(struct fanout *fanout, const struct wire_refresh *message) {
     struct audience *audience;
     struct audience *next;
-    HASH_ITER(hh, fanout->audiences, audience, next) {
+    HASH_ITER (hh, fanout->audiences, audience, next) {
         struct wire_topics topics;
         audience_topics(audience, &topics);
         fanout->frame.length = 0;
@@ -231,18 +231,18 @@ static void gauge_client(const struct client *client) {
 static void gauge_all(struct fanout *fanout) {
     struct fan_topic *topic;
     struct fan_topic *next_topic;
-    HASH_ITER(hh, fanout->topics, topic, next_topic) {
+    HASH_ITER (hh, fanout->topics, topic, next_topic) {
         topic->pending_events = 0;
         topic->queued_bytes = 0;
     }
     struct audience *audience;
     struct audience *next_audience;
-    HASH_ITER(hh, fanout->audiences, audience, next_audience) {
+    HASH_ITER (hh, fanout->audiences, audience, next_audience) {
         struct client *client;
         if (audience->feed.first == audience->feed.next) {
             continue; /* nobody waits for anything */
         }
-        LIST_FOREACH(client, &audience->live, of_audience) {
+        LIST_FOREACH (client, &audience->live, of_audience) {
             gauge_client(client);
         }
     }
@@ -279,7 +279,7 @@ void fanout_report(struct fanout *fanout, uint32_t serial, void *owner,
     struct fan_topic *next;
     gauge_all(fanout);
     wire_report_begin(&report, serial);
-    HASH_ITER(hh, fanout->topics, topic, next) {
+    HASH_ITER (hh, fanout->topics, topic, next) {
         if (has_changed(topic) && !report_topic(&report, topic)) {
             send(owner, wire_report_end(&report, false));
             wire_report_begin(&report, serial);

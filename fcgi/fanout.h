@@ -15,6 +15,7 @@
 #include <uthash.h>
 
 struct client;
+LIST_HEAD(client_list, client);
 struct audience;
 
 /* One audience's wish for one topic. */
@@ -24,10 +25,12 @@ struct membership {
     LIST_ENTRY(membership) link;
 };
 
+LIST_HEAD(membership_list, membership);
+
 /* What was done on a topic since the last report to the broker. */
 struct fan_topic {
     UT_hash_handle hh;
-    LIST_HEAD(, membership) members; /* while there is one, the topic stays */
+    struct membership_list members; /* while there is one, the topic stays */
     uint64_t delivered;
     uint64_t dropped_events;
     uint64_t dropped_clients;
@@ -42,10 +45,10 @@ struct audience {
     UT_hash_handle hh;
     struct fanout *fanout;
     struct feed feed;
-    size_t attached;                 /* clients in any state: while there is one, it stays */
-    LIST_HEAD(, client) live;        /* those that get events */
+    size_t attached;         /* clients in any state: while there is one, it stays */
+    struct client_list live; /* those that get events */
     struct loop_task flush;
-    char *key;                       /* owned: the topics' names, sorted, each ended by NUL */
+    char *key; /* owned: the topics' names, sorted, each ended by NUL */
     size_t key_length;
     size_t topic_count;
     struct membership memberships[];

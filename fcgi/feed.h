@@ -20,8 +20,8 @@ struct feed_mark {
 struct feed {
     char *bytes; /* owned */
     size_t size;
-    uint64_t base; /* offset of bytes[0] */
-    uint64_t head; /* offset behind the last frame */
+    uint64_t base;           /* offset of bytes[0] */
+    uint64_t head;           /* offset behind the last frame */
     struct feed_mark *marks; /* owned; marks[i] is of frame base_mark + i */
     size_t marks_size;
     uint64_t base_mark;
@@ -54,8 +54,8 @@ bool feed_is_at_boundary(const struct feed *feed, const struct feed_cursor *curs
 uint64_t feed_end_of_begun(const struct feed *feed, const struct feed_cursor *cursor);
 
 /* How many bytes from the offset `at`, inside or before frame `frame`, should be written as one
- * piece: as many whole frames as fit into `limit`, or a part of one that does not fit. *next_frame is
- * the frame that stands behind the piece, or goes on there. */
+ * piece: as many whole frames as fit into `limit`, or a part of one that does not fit. *next_frame
+ * is the frame that stands behind the piece, or goes on there. */
 size_t feed_span(const struct feed *feed, uint64_t at, uint64_t frame, size_t limit,
                  uint64_t *next_frame);
 

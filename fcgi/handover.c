@@ -38,8 +38,9 @@ void handover_destroy(struct handover **place) {
 bool handover_receive(struct handover *handover, int source) {
     FCGX_Request *request = &handover->request;
     request->ipcFd = source;
-    request->keepConnection = 1; /* FCGX_Accept_r begins with ending what was before: without close */
-    FCGX_Detach(request);        /* when it closes after all, it does not linger for 2 s */
+    request->keepConnection =
+        1;                /* FCGX_Accept_r begins with ending what was before: without close */
+    FCGX_Detach(request); /* when it closes after all, it does not linger for 2 s */
     if (FCGX_Accept_r(request) != 0) {
         renew(handover);
         return false;

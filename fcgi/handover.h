@@ -1,9 +1,9 @@
 /* The door to libfcgi: it accepts and parses a request, and then hands the connection over. This is
  * the one file that knows its private fields.
  *
- * What makes the hand-over sound: nothing is ever written with libfcgi; its streams are freed without
- * closing the connection; and the request is made new before the next one, else libfcgi would close
- * the descriptor that it gave away.
+ * What makes the hand-over sound: nothing is ever written with libfcgi; its streams are freed
+ * without closing the connection; and the request is made new before the next one, else libfcgi
+ * would close the descriptor that it gave away.
  *
  * One struct handover serves one request after the other. */
 #pragma once
@@ -30,7 +30,8 @@ void handover_destroy(struct handover **handover);
  * over. On failure it is closed. */
 bool handover_receive(struct handover *handover, int source) must_check;
 
-/* A parameter of the request ("REQUEST_METHOD"), "" if it is absent. Good until the request ends. */
+/* A parameter of the request ("REQUEST_METHOD"), "" if it is absent. Good until the request ends.
+ */
 const char *handover_parameter(const struct handover *handover, const char *name);
 
 /* Reads up to length bytes of the body. Less than length: that was all there is. */
@@ -38,6 +39,6 @@ size_t handover_read_body(struct handover *handover, char *bytes, size_t length)
 
 uint16_t handover_request_id(const struct handover *handover);
 
-/* Ends the request within libfcgi and returns the source, which is the caller's from now on. What can
- * still be read from it are left-overs of the request: to be drained, never parsed. */
+/* Ends the request within libfcgi and returns the source, which is the caller's from now on. What
+ * can still be read from it are left-overs of the request: to be drained, never parsed. */
 int handover_take(struct handover *handover) must_check;

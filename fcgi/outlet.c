@@ -22,8 +22,8 @@ struct plan {
     struct iovec vectors[2 * OUTLET_RECORDS];
     size_t vector_count;
     size_t bytes;
-    size_t own;      /* bytes of own that are planned */
-    uint64_t at;     /* in the feed, behind what is planned */
+    size_t own;  /* bytes of own that are planned */
+    uint64_t at; /* in the feed, behind what is planned */
     uint64_t frame;
     bool has_trailer;
 };
@@ -109,7 +109,7 @@ bool outlet_is_empty(const struct outlet *outlet) {
 
 static void plan_vector(struct plan *plan, const char *bytes, size_t length) {
     if (length > 0) {
-        plan->vectors[plan->vector_count++] = (struct iovec){(void *)(uintptr_t)bytes, length};
+        plan->vectors[plan->vector_count++] = (struct iovec){(char *)bytes, length};
         plan->bytes += length;
     }
 }
@@ -176,8 +176,8 @@ static bool plan_next(struct plan *plan, const struct outlet *outlet) {
         return true;
     }
     if (outlet->feed != NULL && plan->at < outlet->feed->head) {
-        size_t span = feed_span(outlet->feed, plan->at, plan->frame, RECORD_CONTENT_MAX,
-                                &plan->frame);
+        size_t span =
+            feed_span(outlet->feed, plan->at, plan->frame, RECORD_CONTENT_MAX, &plan->frame);
         plan_new(plan, outlet, OUTLET_FEED, span);
         return true;
     }
@@ -223,8 +223,8 @@ static void account_content(struct outlet *outlet, enum outlet_source source, si
 static size_t account_record(struct outlet *outlet, const struct planned_record *record,
                              size_t written) {
     size_t header = written < record->header_bytes ? written : record->header_bytes;
-    size_t content = written - header < record->content_bytes ? written - header
-                                                              : record->content_bytes;
+    size_t content =
+        written - header < record->content_bytes ? written - header : record->content_bytes;
     if (content > 0) {
         account_content(outlet, record->source, content);
     }

@@ -17,11 +17,11 @@ struct outlet {
     struct feed_cursor cursor;
     uint64_t written_bytes; /* in all: whether a write got anywhere */
     uint16_t request_id;
-    bool is_ending;             /* the trailer follows */
-    enum outlet_source source;  /* of the record begun */
-    uint16_t record_bytes;      /* its content, in all */
-    uint16_t record_left;       /* of its content, still to be written */
-    uint8_t header_left;        /* of its header; or of the trailer */
+    bool is_ending;            /* the trailer follows */
+    enum outlet_source source; /* of the record begun */
+    uint16_t record_bytes;     /* its content, in all */
+    uint16_t record_left;      /* of its content, still to be written */
+    uint8_t header_left;       /* of its header; or of the trailer */
     bool is_begun;
 };
 

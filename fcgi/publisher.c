@@ -24,7 +24,8 @@ struct post {
     uint16_t request_id;
 };
 
-/* --- answers ------------------------------------------------------------------------------------- */
+/* --- answers -------------------------------------------------------------------------------------
+ */
 
 /* One record, its end, and all in one write: an answer is not longer than a notification, and an
  * unused socket takes that at once. */
@@ -73,7 +74,8 @@ static void append_outcome(struct buf *answer, enum batch_outcome outcome,
     }
 }
 
-/* --- posts --------------------------------------------------------------------------------------- */
+/* --- posts ---------------------------------------------------------------------------------------
+ */
 
 static void on_done(struct batch_item *item, enum batch_outcome outcome) {
     struct post *post = container_of(item, struct post, item);
@@ -107,7 +109,8 @@ static void post_create(struct publisher *publisher, int fd, uint16_t request_id
     batch_add(publisher->batch, &post->item);
 }
 
-/* --- requests: each returns REPLY_OK, or the status of the refusal with *reason ------------------- */
+/* --- requests: each returns REPLY_OK, or the status of the refusal with *reason
+ * ------------------- */
 
 static unsigned read_body(struct publisher *publisher, const struct request *request,
                           struct buf *body, const char **reason) {
@@ -222,7 +225,8 @@ static void on_request(void *self, int fd, int source) {
     envelope_release(&envelope);
 }
 
-/* --- life ---------------------------------------------------------------------------------------- */
+/* --- life ----------------------------------------------------------------------------------------
+ */
 
 struct publisher *publisher_create(struct loop *loop, const struct config *config, int listen_fd) {
     struct publisher *publisher = must_zalloc(sizeof *publisher);

@@ -2,8 +2,8 @@
  *
  *   on_request      a request has come in whole: libfcgi parses it, the connection is taken over
  *   envelope_build  makes the NOTIFY payload of its body
- *   batch_add       queues it; at the end of the turn it goes to Postgres with all that came with it
- *   on_done         Postgres has committed: the publisher is answered
+ *   batch_add       queues it; at the end of the turn it goes to Postgres with all that came with
+ * it on_done         Postgres has committed: the publisher is answered
  *
  * One thread, and nothing in it waits. */
 #pragma once
@@ -17,6 +17,7 @@
 enum { PUBLISHER_POSTS_MAX = 4096 };
 
 struct post;
+LIST_HEAD(post_list, post);
 
 struct publisher {
     const struct config *config; /* borrowed */
@@ -24,7 +25,7 @@ struct publisher {
     struct arrivals arrivals;
     struct handover *handover;
     struct batch *batch;
-    LIST_HEAD(, post) posts; /* that wait for Postgres */
+    struct post_list posts; /* that wait for Postgres */
     size_t post_count;
     struct loop_timer drain_look;
     int64_t drain_until_ms;

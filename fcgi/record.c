@@ -1,6 +1,13 @@
 #include "record.h"
 
-enum { FCGI_VERSION = 1, FCGI_BEGIN = 1, FCGI_END = 3, FCGI_PARAMETERS = 4, FCGI_IN = 5, FCGI_OUT = 6 };
+enum {
+    FCGI_VERSION = 1,
+    FCGI_BEGIN = 1,
+    FCGI_END = 3,
+    FCGI_PARAMETERS = 4,
+    FCGI_IN = 5,
+    FCGI_OUT = 6
+};
 
 static void header_of(char header[RECORD_HEADER_BYTES], unsigned type, uint16_t request_id,
                       size_t content_bytes) {

@@ -23,11 +23,11 @@ enum { REPLY_RETRY_AFTER_S = 2 };
 #define REPLY_NO_ROUTE_TEXT  "nothing is served under this path"
 
 struct reply {
-    unsigned status;      /* any of HTTP's; those above have a reason phrase */
-    const char *type;     /* of the body */
+    unsigned status;  /* any of HTTP's; those above have a reason phrase */
+    const char *type; /* of the body */
     struct slice body;
-    const char *allow;    /* the Allow header; may be NULL */
-    bool without_body;    /* it was HEAD: only the headers, the body's length among them */
+    const char *allow; /* the Allow header; may be NULL */
+    bool without_body; /* it was HEAD: only the headers, the body's length among them */
 };
 
 /* 503 gets Retry-After by itself. */

@@ -5,7 +5,6 @@
 
 enum { QUERY_VALUE_BYTES_MAX = 256 };
 
-
 static enum method method_of(const char *name) {
     static const struct {
         const char *name;

@@ -12,9 +12,9 @@ struct request {
     struct route route;
     enum position_kind position_kind; /* Last-Event-ID, or its twins in the query */
     struct position position;
-    uint32_t limit;         /* health: how many topics; REQUEST_LIMIT_BAD when it was no number */
-    bool accepts_events;    /* Accept names text/event-stream: it may be an EventSource */
-    const char *user;       /* REMOTE_USER, "" if nobody was authenticated */
+    uint32_t limit;      /* health: how many topics; REQUEST_LIMIT_BAD when it was no number */
+    bool accepts_events; /* Accept names text/event-stream: it may be an EventSource */
+    const char *user;    /* REMOTE_USER, "" if nobody was authenticated */
     const char *content_type;
     int64_t content_length; /* or one of the next two */
 };

@@ -1,7 +1,7 @@
 /* A request's path -> what it is about. Pure; the same for both handlers.
  *
- * The path is REQUEST_URI up to '?', as the client sent it: what the web server makes of it has been
- * decoded and merged. It is split at '/', then each segment is decoded once, and nothing is
+ * The path is REQUEST_URI up to '?', as the client sent it: what the web server makes of it has
+ * been decoded and merged. It is split at '/', then each segment is decoded once, and nothing is
  * normalised. If no route matches, SCRIPT_NAME is taken off the front and it is tried again: then
  * the handler is mounted somewhere else. */
 #pragma once

@@ -155,7 +155,7 @@ static bool on_frame(void *self, const struct wire_frame *frame) {
 static void on_up(void *self) {
     struct stream *stream = self;
     struct client *client;
-    LIST_FOREACH(client, &stream->clients, link) {
+    LIST_FOREACH (client, &stream->clients, link) {
         client_ask(client);
     }
 }
@@ -163,7 +163,7 @@ static void on_up(void *self) {
 static void on_down(void *self) {
     struct stream *stream = self;
     struct client *client;
-    LIST_FOREACH(client, &stream->clients, link) {
+    LIST_FOREACH (client, &stream->clients, link) {
         client_on_broker_lost(client);
     }
 }

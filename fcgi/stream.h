@@ -28,7 +28,7 @@ struct stream {
     struct handover *handover;
     struct uplink uplink;
     struct fanout fanout;
-    LIST_HEAD(, client) clients;
+    struct client_list clients;
     size_t client_count;
     struct inquiry *inquiries; /* by token */
     uint64_t last_token;
@@ -39,7 +39,8 @@ struct stream {
     int exit_status;
 };
 
-struct stream *stream_create(struct loop *loop, const struct config *config, int listen_fd) must_check;
+struct stream *stream_create(struct loop *loop, const struct config *config,
+                             int listen_fd) must_check;
 void stream_destroy(struct stream **stream);
 
 /* Ends all streams in order, then stops the loop; at the latest after graceful_drain. */

@@ -1,5 +1,5 @@
-/* pgsse-stream.fcgi: streams events to browsers. Started by a web server, which passes its listening
- * socket as descriptor 0. */
+/* pgsse-stream.fcgi: streams events to browsers. Started by a web server, which passes its
+ * listening socket as descriptor 0. */
 #include "log.h"
 #include "stream.h"
 

@@ -130,10 +130,10 @@ static void take_frame(struct uplink *uplink, const struct wire_frame *frame) {
         on_goodbye(uplink, frame->body);
         return;
     }
-    bool is_sound = frame->type == WIRE_WELCOME
-                        ? on_welcome(uplink, frame->body)
-                        : uplink->state == UPLINK_UP &&
-                              uplink->owner.on_frame(uplink->owner.self, frame);
+    bool is_sound =
+        frame->type == WIRE_WELCOME
+            ? on_welcome(uplink, frame->body)
+            : uplink->state == UPLINK_UP && uplink->owner.on_frame(uplink->owner.self, frame);
     if (!is_sound) {
         lose(uplink, "it sent a frame that breaks the protocol");
     }

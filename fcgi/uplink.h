@@ -1,4 +1,5 @@
-/* The one connection from a handler process to the broker: kept up with back-off, frames in and out.
+/* The one connection from a handler process to the broker: kept up with back-off, frames in and
+ * out.
  *
  *   WAITING  ->  GREETING (HELLO is out)  ->  UP (WELCOME is in)  ->  WAITING ...
  *
