@@ -1,5 +1,6 @@
 # make            build the programs into $(BUILD)
 # make help       what else there is
+# make V=1 ...    say every command
 
 VERSION  := 0.1.0
 comma    := ,
@@ -10,6 +11,9 @@ BUILD    ?= build/$(VARIANT)
 
 PKG_CONFIG ?= pkg-config
 packages_flags = $(shell $(PKG_CONFIG) $(1) $(2))
+
+V        ?=
+quietly   = $(if $(V),,@printf '%-8s %s\n' $(1) $(2);)
 
 OPTIMISE := -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
@@ -39,17 +43,16 @@ $(common_lib): $(call objects_of,$(wildcard common/*.c))
 $(broker_lib): $(call objects_of,$(filter-out broker/main.c,$(wildcard broker/*.c)))
 $(fcgi_lib): $(call objects_of,$(filter-out $(fcgi_mains),$(wildcard fcgi/*.c)))
 %.a:
-	rm -f $@
-	$(AR) rcs $@ $^
+	$(call quietly,AR,$@)rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/pgsse-broker: $(BUILD)/broker/main.o $(broker_lib) $(common_lib)
-	$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,libpq json-c)
+	$(call quietly,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,libpq json-c)
 
 $(BUILD)/pgsse-stream.fcgi: $(BUILD)/fcgi/stream_main.o $(fcgi_lib) $(common_lib)
-	$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,fcgi)
+	$(call quietly,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,fcgi)
 
 $(BUILD)/pgsse-publish.fcgi: $(BUILD)/fcgi/publish_main.o $(fcgi_lib) $(common_lib)
-	$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,fcgi libpq)
+	$(call quietly,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,fcgi libpq)
 
 # A room sees common/ and itself, nothing else.
 $(BUILD)/common/%.o: CPPFLAGS += $(call packages_flags,--cflags,libpq)
@@ -58,7 +61,7 @@ $(BUILD)/fcgi/%.o: CPPFLAGS += -Ifcgi $(call packages_flags,--cflags,fcgi)
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call quietly,CC,$<)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # ---- tests -----------------------------------------------------------------------------------
 
@@ -71,7 +74,7 @@ $(BUILD)/tests/unit/fcgi/%.o: CPPFLAGS += -Ifcgi -Itests/unit
 
 $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(broker_lib) $(fcgi_lib) $(common_lib)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,cmocka fcgi libpq json-c)
+	$(call quietly,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,cmocka fcgi libpq json-c)
 
 ## unit         build the unit tests
 unit: $(unit_programs)
@@ -88,7 +91,7 @@ bench_objects := $(call objects_of,$(wildcard tests/bench/*.c))
 $(BUILD)/tests/bench/%.o: CPPFLAGS += $(call packages_flags,--cflags,libpq)
 
 $(BUILD)/pgsse-bench: $(bench_objects) $(common_lib)
-	$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,libpq json-c) -lm
+	$(call quietly,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,libpq json-c) -lm
 
 ## bench        speed and size, measured on a private instance; no test
 bench:
