@@ -54,18 +54,28 @@ static void note_bad(struct broker *broker, const char *channel, const char *rea
                 channel, reason);
 }
 
-static void on_public_position(struct broker *broker) {
-    struct handler *handler;
-    TAILQ_FOREACH (handler, &broker->handlers, link) {
-        handler_serve_held(handler);
+void broker_visit_handlers(struct broker *broker, void *argument,
+                           void (*visit)(struct handler *handler, void *argument)) {
+    struct handler *handler = TAILQ_FIRST(&broker->handlers);
+    while (handler != NULL) {
+        struct handler *next = TAILQ_NEXT(handler, link);
+        if (handler->state == HANDLER_SERVED) {
+            visit(handler, argument);
+        }
+        handler = next;
     }
+}
+
+static void serve_held(struct handler *handler, void *argument) {
+    (void)argument;
+    handler_serve_held(handler);
 }
 
 static void hear_marker(struct broker *broker, struct slice payload, int sender_pid) {
     switch (markers_hear(&broker->markers, payload, sender_pid, loop_now_ms(broker->loop))) {
     case MARKER_OWN:
         canary_on_heard(&broker->canary);
-        on_public_position(broker);
+        broker_visit_handlers(broker, NULL, serve_held);
         return;
     case MARKER_FOREIGN:
         return;
@@ -123,20 +133,17 @@ static void note_error(struct broker *broker, char *place, const char *kind, con
     broker_judge(broker);
 }
 
+static void send_frame(struct handler *handler, void *frame) {
+    handler_send(handler, frame);
+}
+
 /* Whatever was sent while nobody listened is missing, and every live client is told so, before
  * anything that was received afterwards. */
 static void tell_break(struct broker *broker) {
     struct wire_refresh message = {.reason = SSE_REFRESH_GAP, .dropped = SSE_DROPPED_UNKNOWN};
     markers_position(&broker->markers, &message.position);
     struct payload *frame = wire_encode_refresh(&message);
-    struct handler *handler = TAILQ_FIRST(&broker->handlers);
-    while (handler != NULL) {
-        struct handler *next = TAILQ_NEXT(handler, link);
-        if (handler->state == HANDLER_SERVED) {
-            handler_send(handler, frame);
-        }
-        handler = next;
-    }
+    broker_visit_handlers(broker, frame, send_frame);
     payload_unref(&frame);
 }
 
@@ -151,7 +158,7 @@ void broker_on_listening(struct broker *broker) {
     }
     broker->has_listened = true;
     broker_judge(broker);
-    on_public_position(broker);
+    broker_visit_handlers(broker, NULL, serve_held);
     canary_on_listening(&broker->canary);
 }
 
@@ -166,7 +173,8 @@ void broker_on_query_lost(struct broker *broker, const char *reason) {
 }
 
 void broker_refuse_database(struct broker *broker, const char *encoding) {
-    log_error("the database's encoding is %s: pgsse serves UTF8 and SQL_ASCII", encoding);
+    snprintf(broker->exit_reason, sizeof broker->exit_reason,
+             "the database's encoding is %s: pgsse serves UTF8 and SQL_ASCII", encoding);
     broker->exit_status = CONFIG_EXIT_STATUS;
     loop_stop(broker->loop);
 }
@@ -194,15 +202,15 @@ void broker_on_handler_closed(struct broker *broker, struct handler *handler) {
 
 /* --- life --------------------------------------------------------------------------------- */
 
+static void tell_position(struct handler *handler, void *argument) {
+    (void)argument;
+    handler_tell_position(handler);
+}
+
 /* Clients without events get fresh positions with their heartbeats. */
 static void on_tick(struct loop_timer *timer) {
     struct broker *broker = container_of(timer, struct broker, tick);
-    struct handler *handler = TAILQ_FIRST(&broker->handlers);
-    while (handler != NULL) {
-        struct handler *next = TAILQ_NEXT(handler, link);
-        handler_tell_position(handler);
-        handler = next;
-    }
+    broker_visit_handlers(broker, NULL, tell_position);
     loop_timer_start(broker->loop, timer, BROKER_TICK_MS, on_tick);
 }
 

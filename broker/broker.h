@@ -65,7 +65,8 @@ struct broker {
     char degraded_reason[BROKER_REASON_BYTES];
     char listen_fault[BROKER_REASON_BYTES]; /* why LISTEN is down; "" while it is not */
     char query_fault[BROKER_REASON_BYTES];
-    int exit_status;
+    int exit_status;                       /* of the process, once the loop has stopped */
+    char exit_reason[BROKER_REASON_BYTES]; /* why it is not 0 */
 };
 
 /* Builds everything and starts nothing. */
@@ -83,6 +84,10 @@ void broker_receive(struct broker *broker, const char *channel, struct slice pay
                     int sender_pid);
 
 bool broker_is_listening(const struct broker *broker);
+
+/* Calls visit for every handler that is served; it may close the one it visits. */
+void broker_visit_handlers(struct broker *broker, void *argument,
+                           void (*visit)(struct handler *handler, void *argument));
 
 /* Sets or clears the degraded state from what the parts say. */
 void broker_judge(struct broker *broker);

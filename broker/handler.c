@@ -72,6 +72,9 @@ static void on_flush(struct loop_task *task) {
         loop_now_ms(handler->broker->loop) - handler->position_sent_ms >= HANDLER_POSITION_MS) {
         handler_tell_position(handler);
     }
+    if (handler->state == HANDLER_CLOSED) {
+        return; /* that was one frame too many for it */
+    }
     switch (outq_write(&handler->output, handler->fd)) {
     case OUTQ_EMPTY:
         loop_io_change(handler->broker->loop, &handler->io, LOOP_READ);

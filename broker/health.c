@@ -253,17 +253,11 @@ static void one_answer_less(struct health_request *request) {
     }
 }
 
-static void ask_handlers(struct health_request *request) {
-    struct handler *handler = TAILQ_FIRST(&request->health->broker->handlers);
-    while (handler != NULL) {
-        struct handler *next = TAILQ_NEXT(handler, link);
-        if (handler->state == HANDLER_SERVED) {
-            handler->report_asked = request->serial;
-            request->awaited++;
-            handler_take(handler, wire_encode_ask_report(request->serial));
-        }
-        handler = next;
-    }
+static void ask_handler(struct handler *handler, void *argument) {
+    struct health_request *request = argument;
+    handler->report_asked = request->serial;
+    request->awaited++;
+    handler_take(handler, wire_encode_ask_report(request->serial));
 }
 
 void health_ask(struct health *health, uint32_t limit, void *owner, uint64_t token,
@@ -278,7 +272,7 @@ void health_ask(struct health *health, uint32_t limit, void *owner, uint64_t tok
     TAILQ_INSERT_TAIL(&health->requests, request, link);
     loop_timer_start(health->broker->loop, &request->timeout, HEALTH_WAIT_MS, on_timeout);
     request->awaited = 1; /* we ourselves, so that it is not complete before all are asked */
-    ask_handlers(request);
+    broker_visit_handlers(health->broker, request, ask_handler);
     one_answer_less(request);
 }
 

@@ -52,9 +52,13 @@ int main(int argc, char **argv) {
     }
     loop_run(loop);
     int status = broker->exit_status;
+    memcpy(reason, broker->exit_reason, sizeof reason);
     broker_destroy(&broker);
     loop_destroy(&loop);
     config_release(&config);
     close(lock);
+    if (status != EXIT_SUCCESS) {
+        log_error("%s", reason); /* the last line, where supervisors look */
+    }
     return status;
 }

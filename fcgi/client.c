@@ -143,7 +143,8 @@ void client_close(struct client *client, const char *reason) {
 
 /* Too slow: counted, so that nothing is lost silently. The client resumes from what it has. */
 static void client_drop(struct client *client, const char *reason) {
-    log_info("client %d: dropped: %s", client->fd, reason);
+    static struct log_limit limit;
+    log_limited(&limit, LOG_LEVEL_INFO, "a client is dropped: %s", reason);
     if (client->state == CLIENT_LIVE) {
         audience_count_dropped(client->audience, client);
     }
@@ -434,7 +435,7 @@ static void finish_without_broker(struct client *client) {
     if (client->question == CLIENT_ASKS_HEALTH) {
         finish_with_health(client, REPLY_UNAVAILABLE, slice_of(document));
     } else {
-        finish_with_text(client, REPLY_UNAVAILABLE, "the broker does not answer", NULL);
+        finish_with_text(client, REPLY_UNAVAILABLE, "no position can be had now", NULL);
     }
 }
 

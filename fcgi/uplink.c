@@ -64,6 +64,10 @@ static void lose(struct uplink *uplink, const char *reason) {
 
 static void on_flush(struct loop_task *task) {
     struct uplink *uplink = container_of(task, struct uplink, flush);
+    if (uplink->output.queued_bytes > UPLINK_QUEUE_BYTES_MAX) {
+        lose(uplink, "it does not read");
+        return;
+    }
     switch (outq_write(&uplink->output, uplink->fd)) {
     case OUTQ_EMPTY:
         loop_io_change(uplink->loop, &uplink->io, LOOP_READ);
@@ -88,9 +92,6 @@ void uplink_take(struct uplink *uplink, struct payload *frame) {
         return;
     }
     queue(uplink, frame);
-    if (uplink->output.queued_bytes > UPLINK_QUEUE_BYTES_MAX) {
-        lose(uplink, "it does not read");
-    }
 }
 
 bool uplink_is_up(const struct uplink *uplink) {
