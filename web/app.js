@@ -10,6 +10,7 @@ const subscribeForm = $("subscribe");
 const publishForm = $("publish");
 
 let source = null;
+let heard = new Set(); // the types that source listens for
 let count = 0;
 
 const eventsPath = (topic) => `/topics/${encodeURIComponent(topic.toLowerCase())}/events`;
@@ -31,7 +32,14 @@ function closeStream(state, text) {
 }
 
 // EventSource hands out only the types that it was asked for: message, what the server itself says,
-// and the one that the visitor named.
+// the one that the visitor named, and those that are published from this page.
+function listenFor(type) {
+  if (source !== null && type !== "" && !heard.has(type)) {
+    heard.add(type);
+    source.addEventListener(type, (event) => addRow(event, type === "refresh"));
+  }
+}
+
 function openStream(topic, type) {
   closeStream("closed", "");
   const stream = new EventSource(eventsPath(topic));
@@ -39,11 +47,8 @@ function openStream(topic, type) {
   showState("connecting", `connecting to ${topic} …`);
   stream.onopen = () => showState("open", `subscribed to ${topic}`);
   stream.onerror = () => onError(stream, topic);
-  for (const name of new Set(["message", "refresh", type])) {
-    if (name !== "" && name !== "close") {
-      stream.addEventListener(name, (event) => addRow(event, name === "refresh"));
-    }
-  }
+  heard = new Set(["close"]);
+  ["message", "refresh", type].forEach(listenFor);
   stream.addEventListener("close", (event) => {
     addRow(event, true);
     showState("connecting", "the server ended this stream on purpose; the browser will come back");
@@ -105,6 +110,7 @@ async function publish() {
     showAnswer(false, `The data is not JSON: ${error.message}`);
     return;
   }
+  listenFor(type);
   const event = type === "" ? "" : `,"event":${JSON.stringify(type)}`;
   try {
     const response = await fetch(eventsPath(topic), {
