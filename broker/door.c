@@ -14,8 +14,9 @@ bool door_open_socket(const struct config *config, const char *name, int *fd,
     const char *why;
     int length = snprintf(path, DOOR_PATH_BYTES, "%s/%s", config->socket_dir, name);
     if (length > SOCK_PATH_MAX) {
-        snprintf(reason, reason_bytes, "socket_dir: %s would have %d bytes, a socket's path has %d",
-                 path, length, SOCK_PATH_MAX);
+        snprintf(reason, reason_bytes,
+                 "socket_dir: a socket's path ends at %d bytes, this one has %d: %s", SOCK_PATH_MAX,
+                 length, path);
         return false;
     }
     *fd = sock_listen(path, (mode_t)config->socket_mode, &why);

@@ -152,18 +152,22 @@ static void client_drop(struct client *client, const char *reason) {
 }
 
 /* What is queued is all that there will ever be. */
-static void client_finish(struct client *client) {
+static void client_finish_as(struct client *client, enum client_state state) {
     if (client->state == CLIENT_LIVE) {
         audience_leave(client->audience, client, OUTLET_KEEP_BEGUN);
     }
     unsubscribe(client);
     inquiry_destroy(client);
-    client->state = CLIENT_ENDING;
+    client->state = state;
     client->written_ms = now_ms(client);
     outlet_end(&client->outlet);
     loop_timer_start(client->stream->loop, &client->timer, client->stream->config->stall_timeout,
                      on_pulse);
     loop_flush_soon(client->stream->loop, &client->flush, on_flush);
+}
+
+static void client_finish(struct client *client) {
+    client_finish_as(client, CLIENT_ENDING);
 }
 
 static void finish_with_text(struct client *client, unsigned status, const char *text,
@@ -220,6 +224,9 @@ void client_flush(struct client *client) {
     }
     if (!client->is_blocked && !outlet_is_empty(&client->outlet)) {
         client_write(client);
+    }
+    if (client->state == CLIENT_GONE) {
+        client_close(client, "its client went away");
     }
     if (client->state == CLIENT_LIVE && client->is_blocked && is_overfull(client)) {
         client_drop(client, "more than client_queue_bytes wait for it");
@@ -483,6 +490,7 @@ void client_on_broker_lost(struct client *client) {
     case CLIENT_WAITING:
     case CLIENT_RESUBSCRIBING:
     case CLIENT_ENDING:
+    case CLIENT_GONE:
     case CLIENT_CLOSED:
         return;
     }
@@ -535,6 +543,7 @@ void client_end(struct client *client, int64_t retry_ms) {
         finish_with_text(client, REPLY_UNAVAILABLE, "server draining", NULL);
         return;
     case CLIENT_ENDING:
+    case CLIENT_GONE:
     case CLIENT_CLOSED:
         return;
     }
@@ -548,8 +557,12 @@ static void drain_leftovers(struct client *client) {
     char leftovers[512];
     for (;;) {
         ssize_t got = recv(client->fd, leftovers, sizeof leftovers, MSG_DONTWAIT);
-        if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
-            client_close(client, got == 0 ? "its client went away" : strerror(errno));
+        if (got == 0) {
+            client_finish_as(client, CLIENT_GONE);
+            return;
+        }
+        if (got < 0 && errno != EAGAIN && errno != EINTR) {
+            client_close(client, strerror(errno));
             return;
         }
         if (got < (ssize_t)sizeof leftovers) {
@@ -563,7 +576,8 @@ static void on_ready(struct loop_io *io, unsigned ready) {
     if ((ready & (LOOP_READ | LOOP_CLOSED)) != 0) {
         drain_leftovers(client);
     }
-    if (client->state != CLIENT_CLOSED && (ready & LOOP_WRITE) != 0) {
+    bool is_open = client->state != CLIENT_CLOSED && client->state != CLIENT_GONE;
+    if (is_open && (ready & LOOP_WRITE) != 0) {
         client->is_blocked = false;
         flush_soon(client);
     }

@@ -7,6 +7,8 @@
  *   GREETED       it was accepted: headers and first block are on their way; a refresh may follow
  *   LIVE          it is subscribed: it shares its audience's feed
  *   ENDING        all that it will ever get is queued; then END_REQUEST
+ *   GONE          the other side has left: END_REQUEST, if it goes out at once, else the web server
+ *                 would log a crash
  *   CLOSED        freed at the end of this turn
  *
  * When the broker goes away, GREETED and LIVE streams become RESUBSCRIBING and keep everything but
@@ -28,6 +30,7 @@ enum client_state {
     CLIENT_RESUBSCRIBING,
     CLIENT_ASKING,
     CLIENT_ENDING,
+    CLIENT_GONE,
     CLIENT_CLOSED,
 };
 
