@@ -520,7 +520,7 @@ static void load_environment(struct config *config) {
     }
 }
 
-enum { OPTION_HELP = 1, OPTION_VERSION, OPTION_PRINT, OPTION_CONFIG, OPTION_FIRST_KEY };
+enum { OPTION_HELP = 256, OPTION_VERSION, OPTION_PRINT, OPTION_CONFIG, OPTION_FIRST_KEY };
 
 struct arguments {
     const char *config_path;
@@ -549,7 +549,7 @@ static void parse_arguments(struct arguments *arguments, enum config_program pro
             (struct option){names[i], required_argument, NULL, OPTION_FIRST_KEY + (int)i};
     }
     int option;
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
         if (option == OPTION_HELP) {
             print_help(program);
             exit(0);
@@ -563,7 +563,8 @@ static void parse_arguments(struct arguments *arguments, enum config_program pro
         } else if (option >= OPTION_FIRST_KEY) {
             arguments->values[option - OPTION_FIRST_KEY] = optarg;
         } else {
-            exit(CONFIG_EXIT_STATUS); /* getopt has said why */
+            die(CONFIG_EXIT_STATUS, "on the command line: %s %s (see --help)", argv[optind - 1],
+                option == ':' ? "needs a value" : "is no option, or has a value too many");
         }
     }
     if (optind < argc) {

@@ -302,6 +302,15 @@ void pg_query(struct pg *pg, const char *sql, int parameter_count, const char *c
     statement_begin(pg, PG_BUSY, was_sent);
 }
 
+void pg_execute(struct pg *pg, const char *name, int parameter_count, const char *const *parameters,
+                void (*on_result)(void *self, const struct pg_result *result)) {
+    check(pg->state == PG_READY);
+    pg->on_result = on_result;
+    statement_begin(
+        pg, PG_BUSY,
+        PQsendQueryPrepared(pg->connection, name, parameter_count, parameters, NULL, NULL, 0));
+}
+
 int pg_backend_pid(const struct pg *pg) {
     return PQbackendPID(pg->connection);
 }

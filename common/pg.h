@@ -71,6 +71,10 @@ bool pg_is_ready(const struct pg *pg); /* connected, and no statement under way 
 void pg_query(struct pg *pg, const char *sql, int parameter_count, const char *const *parameters,
               void (*on_result)(void *self, const struct pg_result *result));
 
+/* The same for a statement that was PREPAREd in this session. */
+void pg_execute(struct pg *pg, const char *name, int parameter_count, const char *const *parameters,
+                void (*on_result)(void *self, const struct pg_result *result));
+
 int pg_backend_pid(const struct pg *pg);      /* when connected */
 const char *pg_encoding(const struct pg *pg); /* the database's; when connected */
 

@@ -21,8 +21,13 @@ struct batch {
     struct loop_task send;
     struct buf channels; /* parameters of the statement, kept from group to group */
     struct buf payloads;
+    bool is_prepared; /* the statement, in this session */
     struct log_limit limit;
 };
+
+/* One SELECT notifies for all, in order: unnest gives its rows in the order of the arrays. */
+#define STATEMENT_NAME "pgsse_publish"
+#define STATEMENT      "SELECT pg_notify(c, p) FROM unnest($1::text[], $2::text[]) AS t(c, p)"
 
 static void on_send(struct loop_task *task);
 
@@ -90,6 +95,10 @@ static void on_failure(struct batch *batch, const struct pg_result *result) {
                 result->sqlstate);
     if (result->sqlstate[0] == '\0') {
         finish_sent(batch, BATCH_UNKNOWN); /* the connection broke, and nobody reported anything */
+    } else if (batch->is_prepared && strcmp(result->sqlstate, "26000") == 0) {
+        batch->is_prepared =
+            false; /* another session behind a pooler: it knows no such statement */
+        send_again(batch, false);
     } else if (is_passing(result->sqlstate)) {
         send_again(batch, false);
         pg_drop(batch->pg, result->message);
@@ -167,8 +176,6 @@ static void take_group(struct batch *batch) {
 /* At the end of a turn, so that all that came in during it goes together. One SELECT notifies for
  * all, in order: unnest gives its rows in the order of the arrays. */
 static void on_send(struct loop_task *task) {
-    static const char statement[] =
-        "SELECT pg_notify(c, p) FROM unnest($1::text[], $2::text[]) AS t(c, p)";
     struct batch *batch = container_of(task, struct batch, send);
     if (!pg_is_ready(batch->pg) || TAILQ_EMPTY(&batch->waiting)) {
         return; /* the outcome of what is under way, or the next connection, calls again */
@@ -176,7 +183,11 @@ static void on_send(struct loop_task *task) {
     take_group(batch);
     const char *const parameters[] = {batch->channels.bytes, batch->payloads.bytes};
     loop_timer_start(batch->loop, &batch->patience, batch->timeout_ms, on_out_of_patience);
-    pg_query(batch->pg, statement, 2, parameters, on_result);
+    if (batch->is_prepared) {
+        pg_execute(batch->pg, STATEMENT_NAME, 2, parameters, on_result);
+    } else {
+        pg_query(batch->pg, STATEMENT, 2, parameters, on_result);
+    }
 }
 
 void batch_add(struct batch *batch, struct batch_item *item) {
@@ -191,6 +202,13 @@ void batch_add(struct batch *batch, struct batch_item *item) {
 /* --- the connection ------------------------------------------------------------------------------
  */
 
+/* It saves parsing and planning. A pooler may refuse it, or lose it: then it goes without. */
+static void on_prepared(void *self, const struct pg_result *result) {
+    struct batch *batch = self;
+    batch->is_prepared = result->is_ok;
+    loop_flush_soon(batch->loop, &batch->send, on_send);
+}
+
 static void on_connected(void *self) {
     struct batch *batch = self;
     const char *encoding = pg_encoding(batch->pg);
@@ -200,12 +218,14 @@ static void on_connected(void *self) {
         return;
     }
     pg_settled(batch->pg);
-    loop_flush_soon(batch->loop, &batch->send, on_send);
+    pg_query(batch->pg, "PREPARE " STATEMENT_NAME " (text[], text[]) AS " STATEMENT, 0, NULL,
+             on_prepared);
 }
 
 static void on_lost(void *self, const char *reason) {
     struct batch *batch = self;
     loop_timer_stop(batch->loop, &batch->patience);
+    batch->is_prepared = false;
     log_limited(&batch->limit, LOG_LEVEL_WARNING, "Postgres is away: %s", reason);
     finish_sent(batch, BATCH_UNKNOWN);
 }

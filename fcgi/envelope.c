@@ -69,9 +69,7 @@ static bool read_type(struct json_value event, struct buf *type, const char **re
 }
 
 static void build_payload(struct buf *payload, const char *topic, struct slice data,
-                          struct slice type) {
-    uint64_t nonce;
-    random_bytes(&nonce, sizeof nonce);
+                          struct slice type, uint64_t nonce) {
     buf_printf(payload, "{\"topic\":\"%s\",\"data\":", topic);
     buf_append_slice(payload, data);
     if (type.length > 0) {
@@ -90,7 +88,7 @@ static void build_answer(struct buf *answer, const char *topic, struct slice dat
 }
 
 unsigned envelope_build(struct envelope *envelope, const char *topic, struct slice body,
-                        size_t max_payload_bytes, const char **reason) {
+                        uint64_t nonce, size_t max_payload_bytes, const char **reason) {
     struct members members;
     struct buf data = {0};
     struct buf type = {0};
@@ -102,7 +100,7 @@ unsigned envelope_build(struct envelope *envelope, const char *topic, struct sli
         *reason = "\"data\" is missing or null";
     } else if (read_type(members.event, &type, reason)) {
         json_compact(members.data, &data);
-        build_payload(&envelope->payload, topic, buf_slice(&data), buf_slice(&type));
+        build_payload(&envelope->payload, topic, buf_slice(&data), buf_slice(&type), nonce);
         build_answer(&envelope->answer, topic, buf_slice(&data));
         topic_channel(slice_of(topic), envelope->channel);
         bool fits = envelope->payload.length <= max_payload_bytes;

@@ -9,8 +9,6 @@
 #include "buf.h"
 #include "topic.h"
 
-enum { ENVELOPE_NONCE_BYTES = 16 };
-
 struct envelope {
     char channel[TOPIC_CHANNEL_BYTES];
     struct buf payload; /* of the NOTIFY, ended by NUL (not counted) */
@@ -21,6 +19,6 @@ struct envelope {
 void envelope_release(struct envelope *envelope);
 
 /* Returns REPLY_OK, or the status of the refusal (400, 413) with *reason, good until the next
- * call. topic is valid. */
+ * call. topic is valid; nonce is never the same in two envelopes. */
 unsigned envelope_build(struct envelope *envelope, const char *topic, struct slice body,
-                        size_t max_payload_bytes, const char **reason) must_check;
+                        uint64_t nonce, size_t max_payload_bytes, const char **reason) must_check;

@@ -158,6 +158,7 @@ static unsigned take_event(struct publisher *publisher, const struct request *re
     unsigned status = read_body(publisher, request, &body, reason);
     if (status == REPLY_OK) {
         status = envelope_build(envelope, request->route.topic, buf_slice(&body),
+                                publisher->next_nonce++,
                                 (size_t)publisher->config->max_notify_bytes, reason);
     }
     buf_release(&body);
@@ -234,6 +235,7 @@ struct publisher *publisher_create(struct loop *loop, const struct config *confi
     publisher->loop = loop;
     publisher->config = config;
     publisher->handover = handover_create();
+    random_bytes(&publisher->next_nonce, sizeof publisher->next_nonce);
     publisher->batch = batch_create(loop, config);
     LIST_INIT(&publisher->posts);
     arrivals_start(&publisher->arrivals, loop, listen_fd, (size_t)config->max_body, &owner);

@@ -27,6 +27,7 @@ struct publisher {
     struct batch *batch;
     struct post_list posts; /* that wait for Postgres */
     size_t post_count;
+    uint64_t next_nonce; /* counts from a random place, so no two processes meet */
     struct loop_timer drain_look;
     int64_t drain_until_ms;
     bool is_draining;
