@@ -206,6 +206,8 @@ static bool on_hello(struct handler *handler, struct slice body) {
         return true;
     }
     handler->state = HANDLER_SERVED;
+    handler->report_asked = handler->broker->health.last_serial; /* what was asked before it came */
+    handler->report_given = handler->report_asked;               /* is not its to answer */
     handler_take(handler, wire_encode_hello(WIRE_WELCOME, (uint32_t)getpid()));
     log_info("handler %d: connected", (int)handler->pid);
     return true;

@@ -303,7 +303,6 @@ bool wire_next_report_entry(struct wire_report *report, struct wire_report_entry
     if (report->count == 0) {
         return false;
     }
-    report->count--;
     struct reader reader = {.left = report->entries};
     entry->topic = get_str(&reader);
     entry->delivered = get_u64(&reader);
@@ -311,8 +310,12 @@ bool wire_next_report_entry(struct wire_report *report, struct wire_report_entry
     entry->dropped_clients = get_u64(&reader);
     entry->pending_events = get_u64(&reader);
     entry->queued_bytes = get_u64(&reader);
+    if (reader.is_bad) {
+        return false;
+    }
     report->entries = reader.left;
-    return !reader.is_bad;
+    report->count--;
+    return true;
 }
 
 struct payload *wire_encode_accepted(const struct wire_accepted *message) {

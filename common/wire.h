@@ -217,5 +217,6 @@ bool wire_decode_health(struct slice body, struct wire_health *message) must_che
 bool wire_decode_ask_report(struct slice body, uint32_t *serial) must_check;
 bool wire_decode_goodbye(struct slice body, struct slice *reason) must_check;
 
-/* Takes the first entry off the report; false behind the last, or when it breaks the rules. */
+/* Takes the first entry off the report; false behind the last, or when it breaks the rules: then
+ * count is not 0. */
 bool wire_next_report_entry(struct wire_report *report, struct wire_report_entry *entry) must_check;

@@ -173,8 +173,7 @@ static void take_group(struct batch *batch) {
     array_end(&batch->payloads);
 }
 
-/* At the end of a turn, so that all that came in during it goes together. One SELECT notifies for
- * all, in order: unnest gives its rows in the order of the arrays. */
+/* At the end of a turn, so that all that came in during it goes together. */
 static void on_send(struct loop_task *task) {
     struct batch *batch = container_of(task, struct batch, send);
     if (!pg_is_ready(batch->pg) || TAILQ_EMPTY(&batch->waiting)) {
