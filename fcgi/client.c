@@ -21,42 +21,8 @@ static int64_t now_ms(const struct client *client) {
     return loop_now_ms(client->stream->loop);
 }
 
-/* --- inquiries: what the broker is asked --------------------------------------------------------
- */
-
-static struct inquiry *inquiry_create(struct client *client) {
-    struct inquiry *inquiry = must_zalloc(sizeof *inquiry);
-    inquiry->client = client;
-    client->inquiry = inquiry;
-    return inquiry;
-}
-
-/* Answers to the old token are for nobody any more. */
-static void inquiry_drop_token(struct inquiry *inquiry) {
-    if (inquiry->token != 0) {
-        HASH_DEL(inquiry->client->stream->inquiries, inquiry);
-        inquiry->token = 0;
-    }
-}
-
-static void inquiry_draw_token(struct inquiry *inquiry) {
-    struct stream *stream = inquiry->client->stream;
-    inquiry_drop_token(inquiry);
-    inquiry->token = ++stream->last_token;
-    HASH_ADD(hh, stream->inquiries, token, sizeof inquiry->token, inquiry);
-}
-
-static void inquiry_destroy(struct client *client) {
-    if (client->inquiry != NULL) {
-        inquiry_drop_token(client->inquiry);
-        free(client->inquiry);
-        client->inquiry = NULL;
-    }
-}
-
-static bool has_position(const struct inquiry *inquiry) {
-    return inquiry->position_kind == POSITION_KNOWN || inquiry->position_kind == POSITION_ALL;
-}
+/* --- asking the broker
+ * ---------------------------------------------------------------------------- */
 
 static void ask_subscription(struct client *client) {
     const struct inquiry *inquiry = client->inquiry;
@@ -131,7 +97,7 @@ void client_close(struct client *client, const char *reason) {
     }
     client->state = CLIENT_CLOSED;
     unsubscribe(client);
-    inquiry_destroy(client);
+    inquiry_destroy(&client->inquiry);
     LIST_REMOVE(client, link);
     stream->client_count--;
     loop_io_stop(stream->loop, &client->io);
@@ -157,7 +123,7 @@ static void client_finish_as(struct client *client, enum client_state state) {
         audience_leave(client->audience, client, OUTLET_KEEP_BEGUN);
     }
     unsubscribe(client);
-    inquiry_destroy(client);
+    inquiry_destroy(&client->inquiry);
     client->state = state;
     client->written_ms = now_ms(client);
     outlet_end(&client->outlet);
@@ -265,8 +231,9 @@ static const struct position *position_reached(const struct client *client) {
     if (client->state == CLIENT_LIVE) {
         return &client->stream->position;
     }
-    return client->inquiry != NULL && has_position(client->inquiry) ? &client->inquiry->position
-                                                                    : NULL;
+    return client->inquiry != NULL && inquiry_has_position(client->inquiry)
+               ? &client->inquiry->position
+               : NULL;
 }
 
 static void append_id(struct client *client, const struct position *position) {
@@ -354,7 +321,7 @@ void client_on_accepted(struct client *client, const struct wire_accepted *messa
     }
     append_greeting(client);
     client->state = CLIENT_GREETED;
-    if (message->follows && !has_position(inquiry)) {
+    if (message->follows && !inquiry_has_position(inquiry)) {
         inquiry->is_block_open = true; /* the refresh that follows ends it */
     } else if (was_waiting && !message->follows) {
         append_refresh(client, &message->position, SSE_REFRESH_GAP, SSE_DROPPED_UNKNOWN);
@@ -372,7 +339,8 @@ void client_on_accepted(struct client *client, const struct wire_accepted *messa
 }
 
 void client_on_refresh(struct client *client, const struct wire_refresh *message) {
-    bool is_restart = client->state == CLIENT_RESUBSCRIBING && has_position(client->inquiry) &&
+    bool is_restart = client->state == CLIENT_RESUBSCRIBING &&
+                      inquiry_has_position(client->inquiry) &&
                       message->reason == SSE_REFRESH_UNKNOWN_POSITION;
     if (client->state != CLIENT_GREETED && client->state != CLIENT_RESUBSCRIBING) {
         return;
@@ -390,7 +358,7 @@ void client_on_subscribed(struct client *client, const struct wire_position *mes
         append_id(client, &message->position);
         buf_append_text(&client->outlet.own, "\n");
     }
-    inquiry_destroy(client);
+    inquiry_destroy(&client->inquiry);
     audience_join(client->audience, client);
     client->state = CLIENT_LIVE;
     flush_soon(client);
@@ -453,7 +421,7 @@ static void on_no_answer(struct loop_timer *timer) {
 static void begin_question(struct client *client, enum client_question question) {
     client->question = question;
     client->state = CLIENT_ASKING;
-    (void)inquiry_create(client);
+    client->inquiry = inquiry_create(client);
     loop_timer_start(client->stream->loop, &client->timer, CLIENT_QUESTION_MS, on_no_answer);
     if (question == CLIENT_ASKS_HEALTH && !uplink_is_up(&client->stream->uplink)) {
         finish_without_broker(client);
@@ -473,9 +441,9 @@ void client_on_broker_lost(struct client *client) {
     case CLIENT_LIVE:
         audience_leave(client->audience, client, OUTLET_KEEP_ALL);
         client->state = CLIENT_RESUBSCRIBING;
-        struct inquiry *inquiry = inquiry_create(client);
-        inquiry->position = client->stream->position;
-        inquiry->position_kind = POSITION_KNOWN;
+        client->inquiry = inquiry_create(client);
+        client->inquiry->position = client->stream->position;
+        client->inquiry->position_kind = POSITION_KNOWN;
         flush_soon(client);
         return;
     case CLIENT_GREETED:
@@ -587,6 +555,7 @@ static void begin_stream(struct client *client, const struct request *request) {
     struct stream *stream = client->stream;
     struct wire_topics topics = {.count = 1, .names = {slice_of(request->route.topic)}};
     struct inquiry *inquiry = inquiry_create(client);
+    client->inquiry = inquiry;
     inquiry->position_kind = request->position_kind;
     inquiry->position = request->position;
     client->audience = fanout_attach(&stream->fanout, &topics);

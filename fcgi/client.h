@@ -17,6 +17,7 @@
 #pragma once
 
 #include "fanout.h"
+#include "inquiry.h"
 #include "outlet.h"
 #include "request.h"
 
@@ -35,17 +36,6 @@ enum client_state {
 };
 
 enum client_question { CLIENT_ASKS_NOTHING, CLIENT_ASKS_POSITION, CLIENT_ASKS_HEALTH };
-
-/* What is needed only until the broker has answered. */
-struct inquiry {
-    UT_hash_handle hh; /* by token, in stream.inquiries */
-    uint64_t token;
-    struct client *client;
-    enum position_kind
-        position_kind; /* where the client said that it was, or where we know it is */
-    struct position position;
-    bool is_block_open; /* greeting and refresh become one block: the refresh ends it */
-};
 
 struct client {
     struct stream *stream;          /* borrowed */
