@@ -182,7 +182,13 @@ void broker_refuse_database(struct broker *broker, const char *encoding) {
 /* --- health ------------------------------------------------------------------------------- */
 
 static void on_health(void *owner, uint64_t token, uint16_t status, struct slice document) {
+    static const char busy[] =
+        "{\"status\":\"degraded\",\"reason\":\"the handler does not keep up\"}";
     struct wire_health message = {token, status, document};
+    if (!handler_has_room(owner, document.length + WIRE_HEADER_BYTES + 64)) {
+        message.status = 503;
+        message.document = slice_of(busy);
+    }
     handler_take(owner, wire_encode_health(&message));
 }
 
@@ -256,5 +262,6 @@ void broker_destroy(struct broker **place) {
     topics_release(&broker->topics);
     markers_release(&broker->markers);
     event_parser_release(&broker->parser);
+    loop_reap(broker->loop);
     free(broker);
 }

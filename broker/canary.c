@@ -5,7 +5,8 @@
 #include <stdlib.h>
 
 static const char marker_statement[] =
-    "SELECT pg_notification_queue_usage(), pg_notify('" MARKER_CHANNEL "', $1)";
+    "SELECT pg_notification_queue_usage(), "
+    "pg_notify('" MARKER_CHANNEL "', $1 || ',\"pid\":' || pg_backend_pid() || '}')";
 
 static void send_marker(struct canary *canary);
 
@@ -91,9 +92,9 @@ static void send_marker(struct canary *canary) {
     if (!broker_is_listening(canary->broker) || !pg_is_ready(canary->pg)) {
         return; /* canary_on_listening or on_connected sends it */
     }
-    char payload[MARKER_PAYLOAD_BYTES];
-    const char *const parameters[] = {payload};
-    markers_draw(&canary->broker->markers, pg_backend_pid(canary->pg), payload);
+    char head[MARKER_HEAD_BYTES];
+    const char *const parameters[] = {head};
+    markers_draw(&canary->broker->markers, head);
     loop_timer_stop(loop, &canary->due);
     canary->state = CANARY_SENDING;
     canary->was_heard = false;

@@ -88,10 +88,23 @@ static void on_flush(struct loop_task *task) {
     }
 }
 
-void handler_take(struct handler *handler, struct payload *frame) {
+bool handler_has_room(const struct handler *handler, size_t bytes) {
     size_t limit = (size_t)handler->broker->config->handler_queue_bytes;
-    if (handler->state == HANDLER_CLOSED ||
-        (handler->output.count > 0 && handler->output.queued_bytes + frame->length > limit)) {
+    return handler->output.count == 0 || handler->output.queued_bytes + bytes <= limit;
+}
+
+/* What a whole turn brings may be more than the limit: it is too slow only if its socket does not
+ * take it either. */
+static bool make_room(struct handler *handler, size_t bytes) {
+    if (handler_has_room(handler, bytes)) {
+        return true;
+    }
+    return outq_write(&handler->output, handler->fd) != OUTQ_BROKEN &&
+           handler_has_room(handler, bytes);
+}
+
+void handler_take(struct handler *handler, struct payload *frame) {
+    if (handler->state == HANDLER_CLOSED || !make_room(handler, frame->length)) {
         payload_unref(&frame);
         handler_close(handler, "too slow: more than handler_queue_bytes wait for it");
         return;
@@ -202,6 +215,7 @@ static bool on_hello(struct handler *handler, struct slice body) {
         return false;
     }
     if (hello.version != WIRE_VERSION) {
+        handler_take(handler, wire_encode_hello(WIRE_WELCOME, (uint32_t)getpid()));
         part_with(handler, "speaks another version of the protocol");
         return true;
     }
@@ -249,7 +263,7 @@ static bool on_unsubscribe(struct handler *handler, struct slice body) {
         }
     }
     struct held_request *held;
-    TAILQ_FOREACH (held, &handler->held, link) {
+    TAILQ_FOREACH(held, &handler->held, link) {
         if (held->token == message.token) {
             held_remove(handler, held);
             break;

@@ -59,6 +59,9 @@ void handler_take(struct handler *handler, struct payload *frame);
 /* The same, sharing the caller's frame. */
 void handler_send(struct handler *handler, struct payload *frame);
 
+/* Whether a frame of that size can be queued without closing it. */
+bool handler_has_room(const struct handler *handler, size_t bytes) must_check;
+
 /* Answers what is held and can be answered now. */
 void handler_serve_held(struct handler *handler);
 

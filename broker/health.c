@@ -51,32 +51,35 @@ struct queued {
     uint64_t event_bytes;
 };
 
-/* How many of a handler's waiting frames are events of that topic. Asked for rarely, so that
- * nothing has to be counted when events flow. */
-static uint64_t frames_waiting(const struct handler *handler, struct slice topic) {
-    uint64_t frames = 0;
-    for (size_t i = 0; i < handler->output.count; i++) {
-        const struct payload *payload = outq_at(&handler->output, i);
-        struct slice bytes = {payload->bytes, payload->length};
-        struct wire_frame frame;
-        struct wire_event event;
-        if (wire_next(&bytes, WIRE_ANSWER_BYTES_MAX, &frame) == WIRE_NEXT_FRAME &&
-            frame.type == WIRE_EVENT && wire_decode_event(frame.body, &event) &&
-            slice_equals(event.topic, topic)) {
-            frames++;
+/* How many of the frames that wait for handlers are events of each topic: one pass over the queues,
+ * made when somebody asks, so that nothing has to be counted when events flow. */
+static void count_queued_frames(struct broker *broker) {
+    struct topic *topic;
+    TAILQ_FOREACH(topic, &broker->topics.wanted, link) {
+        topic->queued_frames = 0;
+    }
+    const struct handler *handler;
+    TAILQ_FOREACH(handler, &broker->handlers, link) {
+        for (size_t i = 0; i < handler->output.count; i++) {
+            const struct payload *payload = outq_at(&handler->output, i);
+            struct slice bytes = {payload->bytes, payload->length};
+            struct wire_frame frame;
+            struct wire_event event;
+            if (wire_next(&bytes, WIRE_ANSWER_BYTES_MAX, &frame) == WIRE_NEXT_FRAME &&
+                frame.type == WIRE_EVENT && wire_decode_event(frame.body, &event) &&
+                (topic = topics_find(&broker->topics, event.topic)) != NULL) {
+                topic->queued_frames++;
+            }
         }
     }
-    return frames;
 }
 
 static struct queued topic_queued(const struct topic *topic) {
-    struct queued queued = {0};
-    struct slice name = {topic->name, topic->name_length};
+    struct queued queued = {.frames = topic->subscribers > 0 ? topic->queued_frames : 0};
     const struct subscription *subscription;
-    LIST_FOREACH (subscription, &topic->subscriptions, of_topic) {
+    LIST_FOREACH(subscription, &topic->subscriptions, of_topic) {
         queued.events += subscription->pending_events;
         queued.event_bytes += subscription->queued_bytes;
-        queued.frames += frames_waiting(subscription->handler, name);
     }
     return queued;
 }
@@ -84,7 +87,7 @@ static struct queued topic_queued(const struct topic *topic) {
 static uint64_t topic_memory(const struct topic *topic) {
     uint64_t bytes = sizeof *topic + topic->name_length + 1;
     const struct subscription *subscription;
-    LIST_FOREACH (subscription, &topic->subscriptions, of_topic) {
+    LIST_FOREACH(subscription, &topic->subscriptions, of_topic) {
         bytes += sizeof *subscription;
     }
     return bytes;
@@ -115,21 +118,39 @@ static struct json_object *topic_document(const struct broker *broker, const str
     return object;
 }
 
+/* False when the list is full: of topics, or of bytes. */
+static bool add_topic(struct json_object *list, size_t *bytes, const struct broker *broker,
+                      const struct topic *topic, uint32_t limit, int64_t now_ms) {
+    size_t length;
+    if (json_object_array_length(list) >= limit) {
+        return false;
+    }
+    struct json_object *object = topic_document(broker, topic, now_ms);
+    (void)json_object_to_json_string_length(object, JSON_C_TO_STRING_PLAIN, &length);
+    *bytes += length;
+    if (*bytes > HEALTH_TOPIC_BYTES_MAX) {
+        json_object_put(object);
+        return false;
+    }
+    json_object_array_add(list, object);
+    return true;
+}
+
 /* Subscribed ones first, then the others, the most recently active first. */
 static struct json_object *topics_document(const struct broker *broker, uint32_t limit,
                                            int64_t now_ms) {
     struct json_object *list = json_object_new_array();
+    size_t bytes = 0;
     const struct topic *topic;
-    TAILQ_FOREACH (topic, &broker->topics.wanted, link) {
-        if (json_object_array_length(list) < limit) {
-            json_object_array_add(list, topic_document(broker, topic, now_ms));
+    TAILQ_FOREACH(topic, &broker->topics.wanted, link) {
+        if (!add_topic(list, &bytes, broker, topic, limit, now_ms)) {
+            return list;
         }
     }
     TAILQ_FOREACH_REVERSE(topic, &broker->topics.idle, topic_list, link) {
-        if (json_object_array_length(list) >= limit) {
-            break;
+        if (!add_topic(list, &bytes, broker, topic, limit, now_ms)) {
+            return list;
         }
-        json_object_array_add(list, topic_document(broker, topic, now_ms));
     }
     return list;
 }
@@ -147,7 +168,7 @@ static void sum_topic(struct sums *sums, const struct broker *broker, const stru
     sums->idle_topics += topic_is_idle(broker, topic, now_ms) ? 1 : 0;
     sums->memory += topic_memory(topic);
     const struct subscription *subscription;
-    LIST_FOREACH (subscription, &topic->subscriptions, of_topic) {
+    LIST_FOREACH(subscription, &topic->subscriptions, of_topic) {
         sums->queued.events += subscription->pending_events;
         sums->queued.event_bytes += subscription->queued_bytes;
     }
@@ -156,14 +177,14 @@ static void sum_topic(struct sums *sums, const struct broker *broker, const stru
 static struct sums sum_all(const struct broker *broker, int64_t now_ms) {
     struct sums sums = {0};
     const struct topic *topic;
-    TAILQ_FOREACH (topic, &broker->topics.wanted, link) {
+    TAILQ_FOREACH(topic, &broker->topics.wanted, link) {
         sum_topic(&sums, broker, topic, now_ms);
     }
-    TAILQ_FOREACH (topic, &broker->topics.idle, link) {
+    TAILQ_FOREACH(topic, &broker->topics.idle, link) {
         sum_topic(&sums, broker, topic, now_ms);
     }
     const struct handler *handler;
-    TAILQ_FOREACH (handler, &broker->handlers, link) {
+    TAILQ_FOREACH(handler, &broker->handlers, link) {
         sums.queued.frames += handler->output.count;
         sums.queued.frame_bytes += handler->output.queued_bytes;
     }
@@ -227,11 +248,12 @@ static void request_end(struct health_request *request) {
 }
 
 static void request_answer(struct health_request *request) {
-    const struct broker *broker = request->health->broker;
+    struct broker *broker = request->health->broker;
     if (request->on_done == NULL) {
         request_end(request);
         return;
     }
+    count_queued_frames(broker);
     struct json_object *document = document_of(broker, request->limit);
     size_t length;
     const char *text = json_object_to_json_string_length(document, JSON_C_TO_STRING_PLAIN, &length);
@@ -279,7 +301,7 @@ void health_ask(struct health *health, uint32_t limit, void *owner, uint64_t tok
 /* It ends by its timer: whoever asks handlers for it may be on the stack now. */
 void health_cancel(struct health *health, const void *owner) {
     struct health_request *request;
-    TAILQ_FOREACH (request, &health->requests, link) {
+    TAILQ_FOREACH(request, &health->requests, link) {
         if (request->owner == owner) {
             request->on_done = NULL;
         }
@@ -288,7 +310,7 @@ void health_cancel(struct health *health, const void *owner) {
 
 void health_on_report(struct health *health, uint32_t before, uint32_t serial) {
     struct health_request *request;
-    TAILQ_FOREACH (request, &health->requests, link) {
+    TAILQ_FOREACH(request, &health->requests, link) {
         if (request->serial > before && request->serial <= serial) {
             one_answer_less(request);
         }

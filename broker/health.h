@@ -10,7 +10,11 @@
 
 struct broker;
 
-enum { HEALTH_WAIT_MS = 200, HEALTH_LIMIT = 1000 /* topics, unless asked otherwise */ };
+enum {
+    HEALTH_WAIT_MS = 200,
+    HEALTH_LIMIT = 1000,                /* topics, unless asked otherwise */
+    HEALTH_TOPIC_BYTES_MAX = 512 * 1024 /* of their list: no more topics, whatever was asked */
+};
 
 /* document is good during the call; status is that of HTTP. */
 typedef void health_callback(void *owner, uint64_t token, uint16_t status, struct slice document);
@@ -38,8 +42,8 @@ struct health {
 void health_init(struct health *health, struct broker *broker);
 void health_release(struct health *health);
 
-/* on_done is called once, perhaps before this returns, unless the owner cancels. limit: how many
- * topics are listed at most; totals are never cut. */
+/* on_done is called once, later, unless the owner cancels. limit: how many topics are listed at
+ * most; totals are never cut. */
 void health_ask(struct health *health, uint32_t limit, void *owner, uint64_t token,
                 health_callback *on_done);
 

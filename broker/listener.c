@@ -11,8 +11,20 @@ static const char channels_query[] =
 
 /* --- the session ------------------------------------------------------------------------- */
 
+static void on_no_answer(struct loop_timer *timer) {
+    struct listener *listener = container_of(timer, struct listener, verdict);
+    pg_drop(listener->pg, "Postgres does not answer on the LISTEN connection");
+}
+
+/* The statement that goes out next has to be answered within canary_timeout. */
+static void await_verdict(struct listener *listener) {
+    loop_timer_start(listener->broker->loop, &listener->verdict,
+                     listener->broker->config->canary_timeout, on_no_answer);
+}
+
 static void on_listening(void *self, const struct pg_result *result) {
     struct listener *listener = self;
+    loop_timer_stop(listener->broker->loop, &listener->verdict);
     if (!result->is_ok) {
         pg_drop(listener->pg, result->message);
         return;
@@ -36,6 +48,7 @@ static void on_connected(void *self) {
         length += (size_t)snprintf(sql + length, sizeof sql - length, "LISTEN %s; ",
                                    listener->channels[i]);
     }
+    await_verdict(listener);
     pg_query(listener->pg, sql, 0, NULL, on_listening);
 }
 
@@ -52,11 +65,6 @@ static void on_notification(void *self, const char *channel, struct slice payloa
 }
 
 /* --- is it still listening? -------------------------------------------------------------- */
-
-static void on_no_answer(struct loop_timer *timer) {
-    struct listener *listener = container_of(timer, struct listener, verdict);
-    listener_give_up(listener, "Postgres does not answer on the LISTEN connection");
-}
 
 static bool is_complete(const struct listener *listener, const char *answer) {
     char wanted[LISTENER_CHANNELS * (TOPIC_CHANNEL_BYTES + 1)] = "";
@@ -80,8 +88,7 @@ static void on_channels(void *self, const struct pg_result *result) {
 
 void listener_verify(struct listener *listener) {
     if (listener->is_listening && pg_is_ready(listener->pg)) {
-        loop_timer_start(listener->broker->loop, &listener->verdict,
-                         listener->broker->config->canary_timeout, on_no_answer);
+        await_verdict(listener);
         pg_query(listener->pg, channels_query, 0, NULL, on_channels);
     }
 }

@@ -53,12 +53,11 @@ void markers_count(struct markers *markers) {
     markers->count++;
 }
 
-void markers_draw(struct markers *markers, int sender_pid, char payload[MARKER_PAYLOAD_BYTES]) {
+void markers_draw(struct markers *markers, char head[MARKER_HEAD_BYTES]) {
     marker_draw(markers->expected);
-    int length =
-        snprintf(payload, MARKER_PAYLOAD_BYTES, "{\"marker\":\"%s\",\"set\":\"%s\",\"pid\":%d}",
-                 markers->expected, markers->set, sender_pid);
-    check(length > 0 && length < MARKER_PAYLOAD_BYTES);
+    int length = snprintf(head, MARKER_HEAD_BYTES, "{\"marker\":\"%s\",\"set\":\"%s\"",
+                          markers->expected, markers->set);
+    check(length > 0 && length < MARKER_HEAD_BYTES);
 }
 
 /* --- hearing ----------------------------------------------------------------------------- */

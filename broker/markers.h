@@ -22,7 +22,7 @@
 
 #define MARKER_CHANNEL "pgsse_marker"
 
-enum { MARKER_SET_BYTES = 16, MARKER_PAYLOAD_BYTES = 128, MARKERS_MAX = 65536 };
+enum { MARKER_SET_BYTES = 16, MARKER_HEAD_BYTES = 64, MARKERS_MAX = 65536 };
 
 struct marker {
     char name[MARKER_BYTES + 1];
@@ -59,8 +59,10 @@ void markers_restart(struct markers *markers);
 /* A notification was heard. Every one counts, whatever it holds; call it first. */
 void markers_count(struct markers *markers);
 
-/* Draws the next marker of our own and writes its payload. */
-void markers_draw(struct markers *markers, int sender_pid, char payload[MARKER_PAYLOAD_BYTES]);
+/* Draws the next marker of our own and writes its payload up to the pid, which only the session
+ * that sends it knows (behind a pooler it is not the one that we connected to):
+ * {"marker":"...","set":"..." */
+void markers_draw(struct markers *markers, char head[MARKER_HEAD_BYTES]);
 
 enum marker_verdict {
     MARKER_OWN,     /* the one that was drawn last: positions are written from it now */

@@ -212,8 +212,9 @@ static void on_ready(struct loop_io *io, unsigned ready) {
     if (got > 0 && is_reading) {
         connection->input.length += (size_t)got;
         take_input(connection);
-    } else if (got == 0 && connection->state == STATUS_LISTENING) {
-        /* It only listens: nc has sent the end of its own input, and waits. */
+    } else if (got == 0 && connection->state != STATUS_READING) {
+        /* It has said all that it had to say, and waits (nc does so): its answer will tell whether
+         * it is still there. */
         loop_io_stop(connection->status->broker->loop, io);
     } else if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
         connection_close(connection);

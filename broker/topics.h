@@ -37,6 +37,7 @@ struct topic {
     uint64_t delivered;
     uint64_t dropped_events;
     uint64_t dropped_clients;
+    uint64_t queued_frames;   /* to handlers, when health was last asked for */
     int64_t last_activity_ms; /* wall clock */
     size_t name_length;
     char name[];

@@ -68,7 +68,7 @@ static const struct config_key keys[] = {
         "where health is asked for"),
     KEY(client_queue_bytes, CONFIG_BYTES, STREAM, "1MiB", 4 * KIB, GIB,
         "what may wait for one client before it is closed as too slow"),
-    KEY(handler_queue_bytes, CONFIG_BYTES, BROKER, "16MiB", 64 * KIB, GIB,
+    KEY(handler_queue_bytes, CONFIG_BYTES, BROKER, "16MiB", MIB, GIB,
         "what may wait for one handler process before it is closed as too slow"),
     KEY(stall_timeout, CONFIG_SECONDS, STREAM, "60s", 1 * SECOND, DAY,
         "a client that takes nothing for so long while something waits is closed"),
@@ -572,7 +572,15 @@ static void parse_arguments(struct arguments *arguments, enum config_program pro
     }
 }
 
-static void load_database_url_file(struct config *config) {
+/* A source that names another file than the ones before sets database_url with it. The stream
+ * handler need not be able to read it. */
+static void load_database_url_file(struct config *config, enum config_program program,
+                                   char **known) {
+    if (program == CONFIG_STREAM || strcmp(*known, config->database_url_file) == 0) {
+        return;
+    }
+    free(*known);
+    *known = must_strdup(config->database_url_file, strlen(config->database_url_file));
     struct buf text = {0};
     if (!file_read(config->database_url_file, &text)) {
         die(CONFIG_EXIT_STATUS, "%s: %s", config->database_url_file, strerror(errno));
@@ -584,29 +592,38 @@ static void load_database_url_file(struct config *config) {
     buf_release(&text);
 }
 
-void config_load(struct config *config, enum config_program program, int argc, char **argv) {
-    struct arguments arguments = {0};
-    log_init(config_program_name(program), LOG_LEVEL_INFO);
-    config_set_defaults(config);
-    parse_arguments(&arguments, program, argc, argv);
-    const char *named =
-        arguments.config_path != NULL ? arguments.config_path : getenv("PGSSE_CONFIG");
+static void load_default_file(struct config *config, const char *named) {
     if (named != NULL) {
         load_file(config, named);
     } else if (!load_file_beside_binary(config)) {
         (void)load_file_if_there(config, "/etc/pgsse/pgsse.conf");
     }
-    load_environment(config);
+}
+
+static void load_arguments(struct config *config, const struct arguments *arguments) {
     for (size_t i = 0; i < length_of(keys); i++) {
         const char *reason;
-        if (arguments.values[i] != NULL &&
-            !config_set(config, keys[i].name, arguments.values[i], &reason)) {
+        if (arguments->values[i] != NULL &&
+            !config_set(config, keys[i].name, arguments->values[i], &reason)) {
             die(CONFIG_EXIT_STATUS, "on the command line: %s", reason);
         }
     }
-    if (config->database_url_file[0] != '\0' && program != CONFIG_STREAM) {
-        load_database_url_file(config);
-    }
+}
+
+void config_load(struct config *config, enum config_program program, int argc, char **argv) {
+    struct arguments arguments = {0};
+    char *url_file = must_strdup("", 0);
+    log_init(config_program_name(program), LOG_LEVEL_INFO);
+    config_set_defaults(config);
+    parse_arguments(&arguments, program, argc, argv);
+    load_default_file(config, arguments.config_path != NULL ? arguments.config_path
+                                                            : getenv("PGSSE_CONFIG"));
+    load_database_url_file(config, program, &url_file);
+    load_environment(config);
+    load_database_url_file(config, program, &url_file);
+    load_arguments(config, &arguments);
+    load_database_url_file(config, program, &url_file);
+    free(url_file);
     if (arguments.wants_print) {
         config_print(config, stdout);
         exit(0);

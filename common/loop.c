@@ -14,6 +14,7 @@ TAILQ_HEAD(task_list, loop_task);
 struct loop {
     int epoll_fd;
     bool is_stopping;
+    bool is_firing; /* in the timers phase */
     int64_t now_ms;
     struct epoll_event ready[LOOP_BATCH];
     int ready_count;          /* of the batch under dispatch */
@@ -39,20 +40,11 @@ struct loop *loop_create(void) {
     return loop;
 }
 
-static void tasks_run(struct task_list *list) {
-    struct loop_task *task;
-    while ((task = TAILQ_FIRST(list)) != NULL) {
-        TAILQ_REMOVE(list, task, link);
-        task->is_queued = false;
-        task->run(task);
-    }
-}
-
 void loop_destroy(struct loop **place) {
     struct loop *loop = *place;
     *place = NULL;
-    tasks_run(&loop->reap_tasks);
-    check(TAILQ_EMPTY(&loop->flush_tasks) && loop->heap_count == 0);
+    check(TAILQ_EMPTY(&loop->flush_tasks) && TAILQ_EMPTY(&loop->reap_tasks));
+    check(loop->heap_count == 0);
     if (loop->signal_io.fd >= 0) {
         close(loop->signal_io.fd);
     }
@@ -160,7 +152,7 @@ void loop_timer_start(struct loop *loop, struct loop_timer *timer, int64_t delay
                       void (*on_due)(struct loop_timer *timer)) {
     check(delay_ms >= 0);
     loop_timer_stop(loop, timer);
-    timer->due_ms = loop->now_ms + delay_ms;
+    timer->due_ms = loop->now_ms + (loop->is_firing && delay_ms == 0 ? 1 : delay_ms);
     timer->on_due = on_due;
     if (loop->heap_count + 2 > loop->heap_size) {
         loop->heap_size = loop->heap_size == 0 ? 64 : 2 * loop->heap_size;
@@ -215,6 +207,19 @@ void loop_reap_soon(struct loop *loop, struct loop_task *task,
     task_queue(&loop->reap_tasks, task, run);
 }
 
+static void tasks_run(struct task_list *list) {
+    struct loop_task *task;
+    while ((task = TAILQ_FIRST(list)) != NULL) {
+        TAILQ_REMOVE(list, task, link);
+        task->is_queued = false;
+        task->run(task);
+    }
+}
+
+void loop_reap(struct loop *loop) {
+    tasks_run(&loop->reap_tasks);
+}
+
 /* --- the turn ---------------------------------------------------------------------------- */
 
 static int wait_ms(const struct loop *loop) {
@@ -251,11 +256,13 @@ static void phase_dispatch(struct loop *loop) {
 }
 
 static void phase_timers(struct loop *loop) {
+    loop->is_firing = true;
     while (loop->heap_count > 0 && loop->heap[1]->due_ms <= loop->now_ms) {
         struct loop_timer *timer = loop->heap[1];
         loop_timer_stop(loop, timer);
         timer->on_due(timer);
     }
+    loop->is_firing = false;
 }
 
 void loop_run(struct loop *loop) {
@@ -264,7 +271,7 @@ void loop_run(struct loop *loop) {
         phase_dispatch(loop);
         phase_timers(loop);
         tasks_run(&loop->flush_tasks);
-        tasks_run(&loop->reap_tasks);
+        loop_reap(loop);
     }
     loop->is_stopping = false;
 }

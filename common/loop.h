@@ -23,7 +23,7 @@
 struct loop;
 
 struct loop *loop_create(void);
-/* *loop becomes NULL. Everything in it must have been stopped; what still waits to be freed is. */
+/* *loop becomes NULL. Everything in it must have been stopped and freed. */
 void loop_destroy(struct loop **loop);
 
 /* Runs turns until loop_stop was called; the turn under way is finished, flush and reap included.
@@ -67,7 +67,8 @@ struct loop_timer {
     void (*on_due)(struct loop_timer *timer);
 };
 
-/* Starting a started timer moves it. delay_ms >= 0. */
+/* Starting a started timer moves it. delay_ms >= 0; one that a timer starts is due in a later turn,
+ * so that the timers phase ends. */
 void loop_timer_start(struct loop *loop, struct loop_timer *timer, int64_t delay_ms,
                       void (*on_due)(struct loop_timer *timer));
 void loop_timer_stop(struct loop *loop, struct loop_timer *timer);
@@ -92,6 +93,9 @@ void loop_flush_cancel(struct loop *loop, struct loop_task *task);
 
 /* run is called once in the reap phase of this turn and may free the task's owner. */
 void loop_reap_soon(struct loop *loop, struct loop_task *task, void (*run)(struct loop_task *task));
+
+/* The reap phase by itself, for the end of life: between turns, after the loop has stopped. */
+void loop_reap(struct loop *loop);
 
 /* --- signals ----------------------------------------------------------------------------- */
 

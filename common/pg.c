@@ -311,10 +311,6 @@ void pg_execute(struct pg *pg, const char *name, int parameter_count, const char
         PQsendQueryPrepared(pg->connection, name, parameter_count, parameters, NULL, NULL, 0));
 }
 
-int pg_backend_pid(const struct pg *pg) {
-    return PQbackendPID(pg->connection);
-}
-
 const char *pg_encoding(const struct pg *pg) {
     const char *encoding = PQparameterStatus(pg->connection, "server_encoding");
     return encoding == NULL ? "" : encoding;

@@ -10,8 +10,9 @@
  *
  * After a loss the first new attempt is made at once, the next ones after reconnect_min_ms, twice
  * that, and so on up to reconnect_max_ms, jittered; pg_settled starts that anew, so a server that
- * accepts and then fails is not hammered. All callbacks come from the loop; in them any function
- * but pg_destroy may be called. */
+ * accepts and then fails is not hammered. Host names are resolved by libpq, which waits meanwhile:
+ * give an address (hostaddr) where DNS is slow. All callbacks come from the loop; in them any
+ * function but pg_destroy may be called. */
 #pragma once
 
 #include "loop.h"
@@ -75,7 +76,6 @@ void pg_query(struct pg *pg, const char *sql, int parameter_count, const char *c
 void pg_execute(struct pg *pg, const char *name, int parameter_count, const char *const *parameters,
                 void (*on_result)(void *self, const struct pg_result *result));
 
-int pg_backend_pid(const struct pg *pg);      /* when connected */
 const char *pg_encoding(const struct pg *pg); /* the database's; when connected */
 
 /* Whether events can be taken from and given to a database of that encoding byte for byte. */

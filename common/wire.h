@@ -36,9 +36,10 @@
  * An EVENT is sent once to a handler, however many of its clients want it. Its body is the one that
  * sse_event_body builds; position is the event's own.
  *
- * After HELLO, versions that differ end the connection: the broker says GOODBYE, the handler ends
- * its streams and exits, so that the web server starts the one that fits. A frame that breaks
- * these rules ends the connection with a reason; nobody else notices. */
+ * After HELLO, versions that differ end the connection: the broker says WELCOME, with its own
+ * version, and GOODBYE; the handler ends its streams and exits, so that the web server starts the
+ * one that fits. A frame that breaks these rules ends the connection with a reason; nobody else
+ * notices. */
 #pragma once
 
 #include "payload.h"

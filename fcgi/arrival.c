@@ -82,7 +82,7 @@ static enum look look_at(const struct arrivals *arrivals, int fd) {
         return look_of_nothing(got);
     }
     struct record_scan scan;
-    record_scan_init(&scan, arrivals->body_bytes_max > 0);
+    record_scan_init(&scan);
     enum look look = look_of(record_scan_feed(&scan, arrivals->look, (size_t)got));
     bool is_full = look == LOOK_PARTIAL && got == ARRIVAL_PEEK_BYTES;
     if (is_full && scan.stage != RECORD_AT_BODY) {
@@ -156,7 +156,7 @@ static void judge(struct arrival *arrival, enum look look) {
         return;
     case LOOK_TOO_LONG:
         arrival->is_read = true;
-        record_scan_init(&arrival->scan, true);
+        record_scan_init(&arrival->scan);
         judge(arrival, read_on(arrival));
         return;
     case LOOK_USELESS:

@@ -1,9 +1,8 @@
 /* Connections from the web server whose request has not come in whole yet.
  *
  * libfcgi waits while it parses. So that the event loop never does, a connection stays here until
- * all that will be parsed has come in: BEGIN_REQUEST and the parameters, and for who asks for it
- * the body. One that says nothing, or half of it, or something else than FastCGI, is closed with a
- * reason.
+ * its request has come in whole: BEGIN_REQUEST, the parameters, the body. One that says nothing, or
+ * half of it, or something else than FastCGI, is closed with a reason.
  *
  * As a rule the request lies in the socket already, is looked at there, and libfcgi reads it from
  * there. A body that is too large for that is read here, and libfcgi reads it from a memory file.
@@ -30,7 +29,7 @@ struct arrivals {
     struct arrivals_owner owner;
     struct acceptor acceptor;
     struct arrival_list waiting;
-    size_t body_bytes_max; /* what is kept of a body; 0: bodies are not waited for */
+    size_t body_bytes_max; /* what is kept of a body */
     char *look;            /* owned: room for what is looked at or read */
 };
 

@@ -21,7 +21,8 @@ struct batch {
     struct loop_task send;
     struct buf channels; /* parameters of the statement, kept from group to group */
     struct buf payloads;
-    bool is_prepared; /* the statement, in this session */
+    size_t sent_count; /* of that group, when it was sent */
+    bool is_prepared;  /* the statement, in this session */
     struct log_limit limit;
 };
 
@@ -89,8 +90,6 @@ static bool is_about_data(const char *sqlstate) {
 }
 
 static void on_failure(struct batch *batch, const struct pg_result *result) {
-    const struct batch_item *first = TAILQ_FIRST(&batch->sent);
-    bool is_group = first != NULL && TAILQ_NEXT(first, link) != NULL;
     log_limited(&batch->limit, LOG_LEVEL_WARNING, "a publish failed: %s (%s)", result->message,
                 result->sqlstate);
     if (result->sqlstate[0] == '\0') {
@@ -102,7 +101,7 @@ static void on_failure(struct batch *batch, const struct pg_result *result) {
     } else if (is_passing(result->sqlstate)) {
         send_again(batch, false);
         pg_drop(batch->pg, result->message);
-    } else if (is_group) {
+    } else if (batch->sent_count > 1) {
         send_again(batch, true);
     } else {
         finish_sent(batch, is_about_data(result->sqlstate) ? BATCH_REFUSED : BATCH_UNAVAILABLE);
@@ -113,6 +112,7 @@ static void on_result(void *self, const struct pg_result *result) {
     struct batch *batch = self;
     loop_timer_stop(batch->loop, &batch->patience);
     if (result->is_ok) {
+        pg_settled(batch->pg);
         finish_sent(batch, BATCH_COMMITTED);
     } else {
         on_failure(batch, result);
@@ -122,7 +122,7 @@ static void on_result(void *self, const struct pg_result *result) {
 
 static void on_out_of_patience(struct loop_timer *timer) {
     struct batch *batch = container_of(timer, struct batch, patience);
-    pg_drop(batch->pg, "a commit took longer than publish_timeout");
+    pg_drop(batch->pg, "a statement took longer than publish_timeout");
 }
 
 /* --- groups --------------------------------------------------------------------------------------
@@ -171,6 +171,7 @@ static void take_group(struct batch *batch) {
     }
     array_end(&batch->channels);
     array_end(&batch->payloads);
+    batch->sent_count = count;
 }
 
 /* At the end of a turn, so that all that came in during it goes together. */
@@ -204,6 +205,7 @@ void batch_add(struct batch *batch, struct batch_item *item) {
 /* It saves parsing and planning. A pooler may refuse it, or lose it: then it goes without. */
 static void on_prepared(void *self, const struct pg_result *result) {
     struct batch *batch = self;
+    loop_timer_stop(batch->loop, &batch->patience);
     batch->is_prepared = result->is_ok;
     loop_flush_soon(batch->loop, &batch->send, on_send);
 }
@@ -216,7 +218,7 @@ static void on_connected(void *self) {
         pg_drop(batch->pg, "its encoding is not served");
         return;
     }
-    pg_settled(batch->pg);
+    loop_timer_start(batch->loop, &batch->patience, batch->timeout_ms, on_out_of_patience);
     pg_query(batch->pg, "PREPARE " STATEMENT_NAME " (text[], text[]) AS " STATEMENT, 0, NULL,
              on_prepared);
 }

@@ -156,6 +156,7 @@ static void become_blocked(struct client *client) {
     struct loop *loop = client->stream->loop;
     int64_t stall_ms = client->stream->config->stall_timeout;
     client->is_blocked = true;
+    client->written_ms = now_ms(client); /* its patience begins now */
     loop_io_change(loop, &client->io, LOOP_READ | LOOP_WRITE);
     if (client->timer.due_ms > now_ms(client) + stall_ms) {
         loop_timer_start(loop, &client->timer, stall_ms, on_pulse);
@@ -203,13 +204,8 @@ static void on_flush(struct loop_task *task) {
     client_flush(container_of(task, struct client, flush));
 }
 
-/* The one place that asks for the flush: a live client's bytes are its audience's, too. */
 static void flush_soon(struct client *client) {
-    if (client->state == CLIENT_LIVE) {
-        audience_flush_soon(client->audience);
-    } else {
-        loop_flush_soon(client->stream->loop, &client->flush, on_flush);
-    }
+    loop_flush_soon(client->stream->loop, &client->flush, on_flush);
 }
 
 /* --- time ---------------------------------------------------------------------------------------
@@ -254,18 +250,19 @@ static void on_pulse(struct loop_timer *timer) {
     struct client *client = container_of(timer, struct client, timer);
     const struct config *config = client->stream->config;
     int64_t silence_ms = now_ms(client) - client->written_ms;
-    bool is_waiting_for_socket = !outlet_is_empty(&client->outlet);
-    if (is_waiting_for_socket && silence_ms >= config->stall_timeout) {
+    if (client->is_blocked && silence_ms >= config->stall_timeout) {
         client_drop(client, "it took nothing for stall_timeout");
         return;
     }
-    if (is_waiting_for_socket) {
+    if (client->is_blocked) {
         pulse_again(client, config->stall_timeout - silence_ms);
         return;
     }
     bool is_in_block = client->inquiry != NULL && client->inquiry->is_block_open;
-    if (silence_ms >= config->keep_alive * 4 / 5 && !is_in_block) {
-        append_heartbeat(client);
+    if (silence_ms >= config->keep_alive * 4 / 5) {
+        if (!is_in_block) { /* a block that waits for its end is no place for another */
+            append_heartbeat(client);
+        }
         silence_ms = 0;
     }
     pulse_again(client, heartbeat_ms(client) - silence_ms);
@@ -312,8 +309,8 @@ static void append_greeting(struct client *client) {
 void client_on_accepted(struct client *client, const struct wire_accepted *message) {
     struct inquiry *inquiry = client->inquiry;
     bool was_waiting = client->state == CLIENT_WAITING;
-    if (client->state == CLIENT_RESUBSCRIBING) {
-        return; /* it was greeted long ago */
+    if (!was_waiting && client->state != CLIENT_SUBSCRIBING) {
+        return; /* RESUBSCRIBING: it was greeted long ago */
     }
     if (!was_waiting) {
         reply_stream_headers(&client->outlet.own, NULL);
@@ -365,7 +362,7 @@ void client_on_subscribed(struct client *client, const struct wire_position *mes
 }
 
 void client_on_refused(struct client *client, const struct wire_refused *message) {
-    if (client->state == CLIENT_SUBSCRIBING) {
+    if (client->state == CLIENT_SUBSCRIBING || client->state == CLIENT_ASKING) {
         char *text = must_strdup(message->text.at, message->text.length);
         finish_with_text(client, message->status, text, NULL);
         free(text);
@@ -548,6 +545,9 @@ static void on_ready(struct loop_io *io, unsigned ready) {
     if (is_open && (ready & LOOP_WRITE) != 0) {
         client->is_blocked = false;
         flush_soon(client);
+        if (client->state == CLIENT_LIVE) {
+            audience_trim_soon(client->audience);
+        }
     }
 }
 

@@ -48,7 +48,7 @@ struct client {
     struct loop_timer timer; /* ASKING, SUBSCRIBING: patience; else heartbeat or stall */
     struct loop_task flush;
     struct loop_task reap;
-    int64_t written_ms; /* when something last went out whole, or the socket took something */
+    int64_t written_ms; /* when the socket last took something, or took no more */
     int fd;
     uint32_t limit; /* of health */
     enum client_state state;

@@ -17,10 +17,16 @@ void fanout_release(struct fanout *fanout) {
     struct fan_topic *topic;
     struct fan_topic *next;
     check(fanout->audiences == NULL);
-    HASH_ITER (hh, fanout->topics, topic, next) {
+    HASH_ITER(hh, fanout->topics, topic, next) {
         topic_destroy(fanout, topic);
     }
     buf_release(&fanout->frame);
+}
+
+/* Whether the broker does not know it all yet. */
+static bool has_changed(const struct fan_topic *topic) {
+    return topic->delivered > 0 || topic->dropped_events > 0 || topic->dropped_clients > 0 ||
+           topic->pending_events > 0 || topic->was_pending;
 }
 
 /* --- topics and audiences ------------------------------------------------------------------ */
@@ -89,10 +95,14 @@ struct audience *fanout_attach(struct fanout *fanout, const struct wire_topics *
     return audience;
 }
 
-/* Topics without member stay until the next report has told what was done on them. */
+/* A topic without member stays only until the next report has told what was done on it. */
 static void audience_destroy(struct audience *audience) {
     for (size_t i = 0; i < audience->topic_count; i++) {
+        struct fan_topic *topic = audience->memberships[i].topic;
         LIST_REMOVE(&audience->memberships[i], link);
+        if (LIST_EMPTY(&topic->members) && !has_changed(topic)) {
+            topic_destroy(audience->fanout, topic);
+        }
     }
     loop_flush_cancel(audience->fanout->loop, &audience->flush);
     HASH_DEL(audience->fanout->audiences, audience);
@@ -124,20 +134,26 @@ static void on_flush(struct loop_task *task) {
     struct audience *audience = container_of(task, struct audience, flush);
     uint64_t oldest = audience->feed.next;
     struct client *client = LIST_FIRST(&audience->live);
+    audience->attached++; /* so that it outlives its last client here */
     while (client != NULL) {
         struct client *next = LIST_NEXT(client, of_audience);
         client_flush(client); /* may take it out of the list */
         client = next;
     }
-    LIST_FOREACH (client, &audience->live, of_audience) {
+    LIST_FOREACH(client, &audience->live, of_audience) {
         uint64_t frame = client->outlet.cursor.frame;
         oldest = frame < oldest ? frame : oldest;
     }
     feed_trim(&audience->feed, oldest);
+    fanout_detach(&audience);
 }
 
-void audience_flush_soon(struct audience *audience) {
+static void flush_soon(struct audience *audience) {
     loop_flush_soon(audience->fanout->loop, &audience->flush, on_flush);
+}
+
+void audience_trim_soon(struct audience *audience) {
+    flush_soon(audience);
 }
 
 void audience_join(struct audience *audience, struct client *client) {
@@ -148,7 +164,7 @@ void audience_join(struct audience *audience, struct client *client) {
 void audience_leave(struct audience *audience, struct client *client, enum outlet_kept kept) {
     LIST_REMOVE(client, of_audience);
     outlet_detach(&client->outlet, kept);
-    audience_flush_soon(audience); /* it may have been the slowest */
+    flush_soon(audience); /* it may have been the slowest */
 }
 
 /* --- publishing ---------------------------------------------------------------------------- */
@@ -156,7 +172,7 @@ void audience_leave(struct audience *audience, struct client *client, enum outle
 static void append_frame(struct audience *audience, struct slice frame, struct fan_topic *topic) {
     if (!LIST_EMPTY(&audience->live)) {
         memcpy(feed_append(&audience->feed, frame.length, topic), frame.at, frame.length);
-        audience_flush_soon(audience);
+        flush_soon(audience);
     }
 }
 
@@ -176,7 +192,7 @@ void fanout_publish(struct fanout *fanout, const struct wire_event *event) {
     }
     build_frame(&fanout->frame, event);
     struct membership *membership;
-    LIST_FOREACH (membership, &topic->members, link) {
+    LIST_FOREACH(membership, &topic->members, link) {
         append_frame(membership->audience, buf_slice(&fanout->frame), topic);
     }
 }
@@ -184,7 +200,7 @@ void fanout_publish(struct fanout *fanout, const struct wire_event *event) {
 void fanout_refresh(struct fanout *fanout, const struct wire_refresh *message) {
     struct audience *audience;
     struct audience *next;
-    HASH_ITER (hh, fanout->audiences, audience, next) {
+    HASH_ITER(hh, fanout->audiences, audience, next) {
         struct wire_topics topics;
         audience_topics(audience, &topics);
         fanout->frame.length = 0;
@@ -231,26 +247,21 @@ static void gauge_client(const struct client *client) {
 static void gauge_all(struct fanout *fanout) {
     struct fan_topic *topic;
     struct fan_topic *next_topic;
-    HASH_ITER (hh, fanout->topics, topic, next_topic) {
+    HASH_ITER(hh, fanout->topics, topic, next_topic) {
         topic->pending_events = 0;
         topic->queued_bytes = 0;
     }
     struct audience *audience;
     struct audience *next_audience;
-    HASH_ITER (hh, fanout->audiences, audience, next_audience) {
+    HASH_ITER(hh, fanout->audiences, audience, next_audience) {
         struct client *client;
         if (audience->feed.first == audience->feed.next) {
             continue; /* nobody waits for anything */
         }
-        LIST_FOREACH (client, &audience->live, of_audience) {
+        LIST_FOREACH(client, &audience->live, of_audience) {
             gauge_client(client);
         }
     }
-}
-
-static bool has_changed(const struct fan_topic *topic) {
-    return topic->delivered > 0 || topic->dropped_events > 0 || topic->dropped_clients > 0 ||
-           topic->pending_events > 0 || topic->was_pending;
 }
 
 static bool report_topic(struct buf *report, struct fan_topic *topic) {
@@ -279,7 +290,7 @@ void fanout_report(struct fanout *fanout, uint32_t serial, void *owner,
     struct fan_topic *next;
     gauge_all(fanout);
     wire_report_begin(&report, serial);
-    HASH_ITER (hh, fanout->topics, topic, next) {
+    HASH_ITER(hh, fanout->topics, topic, next) {
         if (has_changed(topic) && !report_topic(&report, topic)) {
             send(owner, wire_report_end(&report, false));
             wire_report_begin(&report, serial);

@@ -78,8 +78,9 @@ void audience_topics(const struct audience *audience, struct wire_topics *topics
 void audience_join(struct audience *audience, struct client *client);
 void audience_leave(struct audience *audience, struct client *client, enum outlet_kept kept);
 
-/* Something waits in the feed, or a client of it can write again. */
-void audience_flush_soon(struct audience *audience);
+/* A client of it goes on reading: what the slowest one has behind it may go at the end of the turn.
+ */
+void audience_trim_soon(struct audience *audience);
 
 /* An event goes to every audience that wants its topic. */
 void fanout_publish(struct fanout *fanout, const struct wire_event *event);

@@ -4,12 +4,15 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 struct handover {
     FCGX_Request request;
+    int file; /* owned: the request's source, when it is not the connection; else -1 */
 };
 
 static void renew(struct handover *handover) {
+    handover->file = -1;
     /* Without a listening socket: libfcgi never accepts by itself. */
     check(FCGX_InitRequest(&handover->request, -1, FCGI_FAIL_ACCEPT_ON_INTR) == 0);
 }
@@ -35,16 +38,19 @@ void handover_destroy(struct handover **place) {
     free(handover);
 }
 
-bool handover_receive(struct handover *handover, int source) {
+bool handover_receive(struct handover *handover, int fd, int source) {
     FCGX_Request *request = &handover->request;
     request->ipcFd = source;
-    request->keepConnection =
-        1;                /* FCGX_Accept_r begins with ending what was before: without close */
-    FCGX_Detach(request); /* when it closes after all, it does not linger for 2 s */
+    request->keepConnection = 1; /* FCGX_Accept_r begins with ending what was: without close */
+    FCGX_Detach(request);        /* when it closes after all, it does not linger for 2 s */
     if (FCGX_Accept_r(request) != 0) {
+        if (source != fd) {
+            close(fd);
+        }
         renew(handover);
         return false;
     }
+    handover->file = source == fd ? -1 : source;
     return true;
 }
 
@@ -63,9 +69,10 @@ uint16_t handover_request_id(const struct handover *handover) {
     return (uint16_t)handover->request.requestId;
 }
 
-int handover_take(struct handover *handover) {
-    int source = handover->request.ipcFd;
+void handover_release(struct handover *handover) {
     FCGX_Free(&handover->request, 0);
+    if (handover->file >= 0) {
+        close(handover->file);
+    }
     renew(handover);
-    return source;
 }

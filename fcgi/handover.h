@@ -25,10 +25,10 @@ bool handover_init(void) must_check;
 struct handover *handover_create(void) must_check;
 void handover_destroy(struct handover **handover);
 
-/* Parses the request that can be read from source: a connection, or a file with what came in on it.
- * All of it that will be used must be there (see arrival.h), so this does not wait. Takes source
- * over. On failure it is closed. */
-bool handover_receive(struct handover *handover, int source) must_check;
+/* Parses the request of the connection fd. It can be read from source: fd itself, or a file with
+ * what came in on it. All of it that will be used must be there (see arrival.h), so this does not
+ * wait. Takes source over, if it is a file; on failure both are closed. */
+bool handover_receive(struct handover *handover, int fd, int source) must_check;
 
 /* A parameter of the request ("REQUEST_METHOD"), "" if it is absent. Good until the request ends.
  */
@@ -39,6 +39,6 @@ size_t handover_read_body(struct handover *handover, char *bytes, size_t length)
 
 uint16_t handover_request_id(const struct handover *handover);
 
-/* Ends the request within libfcgi and returns the source, which is the caller's from now on. What
- * can still be read from it are left-overs of the request: to be drained, never parsed. */
-int handover_take(struct handover *handover) must_check;
+/* Ends the request within libfcgi; fd is the caller's alone from now on. What can still be read
+ * from it are left-overs of the request: to be drained, never parsed. */
+void handover_release(struct handover *handover);

@@ -200,10 +200,7 @@ static void on_request(void *self, int fd, int source) {
     struct envelope envelope = {0};
     const char *reason;
     const char *allow = NULL;
-    if (!handover_receive(publisher->handover, source)) {
-        if (source != fd) {
-            close(fd);
-        }
+    if (!handover_receive(publisher->handover, fd, source)) {
         return; /* the web server went away in between */
     }
     request_parse(&parameters, publisher->config->base_path, publisher->config->healthz_path,
@@ -211,10 +208,7 @@ static void on_request(void *self, int fd, int source) {
     unsigned status = take_request(publisher, &request, &envelope, &reason, &allow);
     bool is_head = request.method == METHOD_HEAD;
     uint16_t request_id = handover_request_id(publisher->handover);
-    int taken = handover_take(publisher->handover);
-    if (taken != fd) {
-        close(taken);
-    }
+    handover_release(publisher->handover);
     if (status == REPLY_OK) {
         post_create(publisher, fd, request_id, &envelope);
         return;
@@ -253,6 +247,7 @@ void publisher_destroy(struct publisher **place) {
     }
     arrivals_stop(&publisher->arrivals);
     handover_destroy(&publisher->handover);
+    loop_reap(publisher->loop);
     free(publisher);
 }
 

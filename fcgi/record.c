@@ -36,40 +36,38 @@ static unsigned u16_at(const char *bytes) {
     return (unsigned)(unsigned char)bytes[0] << 8 | (unsigned char)bytes[1];
 }
 
-void record_scan_init(struct record_scan *scan, bool wants_body) {
-    *scan = (struct record_scan){.wants_body = wants_body, .stage = RECORD_AT_BEGIN};
+void record_scan_init(struct record_scan *scan) {
+    *scan = (struct record_scan){.stage = RECORD_AT_BEGIN};
 }
 
-/* A header is there: an empty PARAMS or STDIN record ends its part of the request. */
-static enum record_verdict scan_header(struct record_scan *scan) {
+/* A header is there, and it is one that may come at this stage. */
+static bool is_expected(const struct record_scan *scan) {
     static const unsigned expected[] = {
         [RECORD_AT_BEGIN] = FCGI_BEGIN,
         [RECORD_AT_PARAMETERS] = FCGI_PARAMETERS,
         [RECORD_AT_BODY] = FCGI_IN,
     };
     unsigned request_id = u16_at(scan->header + 2);
+    bool is_known = scan->stage == RECORD_AT_BEGIN ? u16_at(scan->header + 4) == 8
+                                                   : request_id == scan->request_id;
+    return (unsigned)scan->header[1] == expected[scan->stage] && request_id != 0 && is_known;
+}
+
+/* An empty PARAMS or STDIN record ends its part of the request, with its padding. */
+static void begin_record(struct record_scan *scan) {
     unsigned content = u16_at(scan->header + 4);
-    bool is_begin = scan->stage == RECORD_AT_BEGIN;
-    if (scan->header[0] != FCGI_VERSION || (unsigned)scan->header[1] != expected[scan->stage] ||
-        request_id == 0 || (is_begin ? content != 8 : request_id != scan->request_id)) {
-        return RECORD_REQUEST_BAD;
-    }
-    scan->request_id = request_id;
+    scan->request_id = u16_at(scan->header + 2);
     scan->header_bytes = 0;
     scan->content_bytes = content + (unsigned char)scan->header[6];
-    if (is_begin) {
+    if (scan->stage == RECORD_AT_BEGIN) {
         scan->stage = RECORD_AT_PARAMETERS;
-    } else if (content == 0 && (scan->stage == RECORD_AT_BODY || !scan->wants_body)) {
-        return RECORD_REQUEST_COMPLETE;
     } else if (content == 0) {
-        scan->stage = RECORD_AT_BODY;
+        scan->stage = scan->stage == RECORD_AT_BODY ? RECORD_AT_END : RECORD_AT_BODY;
     }
-    return RECORD_REQUEST_PARTIAL;
 }
 
 enum record_verdict record_scan_feed(struct record_scan *scan, const char *bytes, size_t length) {
-    enum record_verdict verdict = RECORD_REQUEST_PARTIAL;
-    while (length > 0 && verdict == RECORD_REQUEST_PARTIAL) {
+    while (length > 0 && !(scan->stage == RECORD_AT_END && scan->content_bytes == 0)) {
         bool is_content = scan->content_bytes > 0;
         size_t wanted = is_content ? scan->content_bytes : sizeof scan->header - scan->header_bytes;
         size_t taken = length < wanted ? length : wanted;
@@ -78,14 +76,19 @@ enum record_verdict record_scan_feed(struct record_scan *scan, const char *bytes
         } else {
             memcpy(scan->header + scan->header_bytes, bytes, taken);
             scan->header_bytes += taken;
-            if (scan->header[0] != FCGI_VERSION) {
-                verdict = RECORD_REQUEST_BAD;
-            } else if (scan->header_bytes == sizeof scan->header) {
-                verdict = scan_header(scan);
+        }
+        if (!is_content && scan->header[0] != FCGI_VERSION) {
+            return RECORD_REQUEST_BAD;
+        }
+        if (scan->header_bytes == sizeof scan->header) {
+            if (!is_expected(scan)) {
+                return RECORD_REQUEST_BAD;
             }
+            begin_record(scan);
         }
         bytes += taken;
         length -= taken;
     }
-    return verdict;
+    return scan->stage == RECORD_AT_END && scan->content_bytes == 0 ? RECORD_REQUEST_COMPLETE
+                                                                    : RECORD_REQUEST_PARTIAL;
 }

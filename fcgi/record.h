@@ -22,7 +22,7 @@ void record_header(char header[RECORD_HEADER_BYTES], uint16_t request_id, size_t
 void record_trailer(char trailer[RECORD_TRAILER_BYTES], uint16_t request_id);
 
 enum record_verdict {
-    RECORD_REQUEST_COMPLETE, /* all that was asked for is there */
+    RECORD_REQUEST_COMPLETE, /* it is all there, up to the end of the body */
     RECORD_REQUEST_PARTIAL,  /* what is there is sound; more has to come */
     RECORD_REQUEST_BAD,      /* no FastCGI, or nothing that belongs here */
 };
@@ -31,14 +31,13 @@ enum record_verdict {
  * pieces of any size, and takes nothing out of them, so that a request is parsed only when parsing
  * cannot wait. Management records are bad: libfcgi writes past a buffer for some of them. */
 struct record_scan {
-    bool wants_body; /* complete means: up to the end of the body, not of the parameters */
-    enum { RECORD_AT_BEGIN, RECORD_AT_PARAMETERS, RECORD_AT_BODY } stage;
+    enum { RECORD_AT_BEGIN, RECORD_AT_PARAMETERS, RECORD_AT_BODY, RECORD_AT_END } stage;
     unsigned request_id;
     char header[RECORD_HEADER_BYTES];
     size_t header_bytes;  /* of it, seen so far */
     size_t content_bytes; /* of the record, padding included, still to come */
 };
 
-void record_scan_init(struct record_scan *scan, bool wants_body);
+void record_scan_init(struct record_scan *scan);
 enum record_verdict record_scan_feed(struct record_scan *scan, const char *bytes,
                                      size_t length) must_check;

@@ -27,11 +27,16 @@ static void parse_position(const char *header, const char *query, struct request
     char decoded[QUERY_VALUE_BYTES_MAX];
     struct slice text = slice_of(header);
     for (size_t i = 0; i < length_of(names) && text.length == 0; i++) {
-        size_t length = 0;
-        if (url_query_value(query, names[i], decoded, sizeof decoded, &length)) {
+        size_t length;
+        switch (url_query_value(query, names[i], decoded, sizeof decoded, &length)) {
+        case URL_VALUE_FOUND:
             text = (struct slice){decoded, length};
-        } else if (length > 0) {
-            text = slice_of("?"); /* too long, or a broken escape */
+            break;
+        case URL_VALUE_BROKEN:
+            text = slice_of("?");
+            break;
+        case URL_VALUE_ABSENT:
+            break;
         }
     }
     request->position_kind = position_parse(text, &request->position);
@@ -54,11 +59,17 @@ static int64_t parse_number(struct slice text) {
 
 static uint32_t parse_limit(const char *query) {
     char decoded[QUERY_VALUE_BYTES_MAX];
-    size_t length = 0;
-    if (!url_query_value(query, "limit", decoded, sizeof decoded, &length)) {
-        return length > 0 ? REQUEST_LIMIT_BAD : REQUEST_LIMIT_DEFAULT;
+    size_t length;
+    int64_t value = -1;
+    switch (url_query_value(query, "limit", decoded, sizeof decoded, &length)) {
+    case URL_VALUE_ABSENT:
+        return REQUEST_LIMIT_DEFAULT;
+    case URL_VALUE_FOUND:
+        value = parse_number((struct slice){decoded, length});
+        break;
+    case URL_VALUE_BROKEN:
+        break;
     }
-    int64_t value = parse_number((struct slice){decoded, length});
     if (value < 0) {
         return REQUEST_LIMIT_BAD;
     }

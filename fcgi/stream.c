@@ -4,7 +4,10 @@
 
 #include <stdlib.h>
 
-enum { STREAM_REPORT_MS = 1000 };
+enum {
+    STREAM_REPORT_MS = 1000,
+    STREAM_BODY_BYTES_KEPT = 1, /* bodies are waited for, so that nothing unread is closed on */
+};
 
 /* --- frames of the broker: each returns false if the frame breaks the protocol ---------------- */
 
@@ -155,7 +158,7 @@ static bool on_frame(void *self, const struct wire_frame *frame) {
 static void on_up(void *self) {
     struct stream *stream = self;
     struct client *client;
-    LIST_FOREACH (client, &stream->clients, link) {
+    LIST_FOREACH(client, &stream->clients, link) {
         client_ask(client);
     }
 }
@@ -163,7 +166,7 @@ static void on_up(void *self) {
 static void on_down(void *self) {
     struct stream *stream = self;
     struct client *client;
-    LIST_FOREACH (client, &stream->clients, link) {
+    LIST_FOREACH(client, &stream->clients, link) {
         client_on_broker_lost(client);
     }
 }
@@ -200,15 +203,14 @@ static const char *get_parameter(const void *source, const char *name) {
 static void on_request(void *self, int fd, int source) {
     struct stream *stream = self;
     struct request request;
-    check(fd == source); /* streams have no body */
-    if (!handover_receive(stream->handover, source)) {
+    if (!handover_receive(stream->handover, fd, source)) {
         return; /* the web server went away in between */
     }
     struct parameters parameters = {stream->handover, get_parameter};
     request_parse(&parameters, stream->config->base_path, stream->config->healthz_path, &request);
     uint16_t request_id = handover_request_id(stream->handover);
-    int taken = handover_take(stream->handover);
-    client_create(stream, taken, request_id, &request);
+    handover_release(stream->handover);
+    client_create(stream, fd, request_id, &request);
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -223,7 +225,7 @@ struct stream *stream_create(struct loop *loop, const struct config *config, int
     LIST_INIT(&stream->clients);
     fanout_init(&stream->fanout, loop);
     uplink_start(&stream->uplink, loop, config->socket_dir, &owner);
-    arrivals_start(&stream->arrivals, loop, listen_fd, 0, &door);
+    arrivals_start(&stream->arrivals, loop, listen_fd, STREAM_BODY_BYTES_KEPT, &door);
     loop_timer_start(loop, &stream->report, STREAM_REPORT_MS, on_report_due);
     return stream;
 }
@@ -241,6 +243,7 @@ void stream_destroy(struct stream **place) {
     uplink_stop(&stream->uplink);
     fanout_release(&stream->fanout);
     handover_destroy(&stream->handover);
+    loop_reap(stream->loop);
     free(stream);
 }
 

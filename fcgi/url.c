@@ -29,17 +29,17 @@ bool url_decode(struct slice text, char *decoded, size_t size, size_t *length) {
     return true;
 }
 
-bool url_query_value(const char *query, const char *name, char *decoded, size_t size,
-                     size_t *length) {
+enum url_value url_query_value(const char *query, const char *name, char *decoded, size_t size,
+                               size_t *length) {
     size_t name_length = strlen(name);
     while (*query != '\0') {
         size_t pair = strcspn(query, "&");
         if (pair > name_length && query[name_length] == '=' &&
             memcmp(query, name, name_length) == 0) {
             struct slice value = {query + name_length + 1, pair - name_length - 1};
-            return url_decode(value, decoded, size, length);
+            return url_decode(value, decoded, size, length) ? URL_VALUE_FOUND : URL_VALUE_BROKEN;
         }
         query += pair + (query[pair] == '&' ? 1 : 0);
     }
-    return false;
+    return URL_VALUE_ABSENT;
 }
