@@ -68,7 +68,7 @@ static const struct config_key keys[] = {
         "where health is asked for"),
     KEY(client_queue_bytes, CONFIG_BYTES, STREAM, "1MiB", 4 * KIB, GIB,
         "what may wait for one client before it is closed as too slow"),
-    KEY(handler_queue_bytes, CONFIG_BYTES, BROKER, "16MiB", MIB, GIB,
+    KEY(handler_queue_bytes, CONFIG_BYTES, BROKER, "16MiB", 64 * KIB, GIB,
         "what may wait for one handler process before it is closed as too slow"),
     KEY(stall_timeout, CONFIG_SECONDS, STREAM, "60s", 1 * SECOND, DAY,
         "a client that takes nothing for so long while something waits is closed"),

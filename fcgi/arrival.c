@@ -14,7 +14,7 @@ struct arrival {
     TAILQ_ENTRY(arrival) link;
     struct arrivals *arrivals;
     int fd;       /* -1: it has become a request */
-    bool is_read; /* it is read here, because it does not fit into the socket */
+    bool is_read; /* it is read here, because it comes in pieces */
     struct record_scan scan;
     struct buf kept; /* what was read, up to the limit */
     struct loop_io io;
@@ -55,7 +55,7 @@ static void on_timeout(struct loop_timer *timer) {
 /* --- looking at what lies in the socket
  * ------------------------------------------------------------ */
 
-enum look { LOOK_COMPLETE, LOOK_PARTIAL, LOOK_TOO_LONG, LOOK_USELESS };
+enum look { LOOK_COMPLETE, LOOK_PARTIAL, LOOK_NOTHING, LOOK_USELESS };
 
 static enum look look_of(enum record_verdict verdict) {
     switch (verdict) {
@@ -73,30 +73,24 @@ static enum look look_of(enum record_verdict verdict) {
 /* What a call of recv that brought nothing means. */
 static enum look look_of_nothing(ssize_t got) {
     bool is_over = got == 0 || (errno != EAGAIN && errno != EINTR);
-    return is_over ? LOOK_USELESS : LOOK_PARTIAL; /* gone: no reason to complain */
+    return is_over ? LOOK_USELESS : LOOK_NOTHING; /* gone: no reason to complain */
 }
 
 static enum look look_at(const struct arrivals *arrivals, int fd) {
-    ssize_t got = recv(fd, arrivals->look, ARRIVAL_PEEK_BYTES, MSG_PEEK | MSG_DONTWAIT);
+    ssize_t got = recv(fd, arrivals->look, ARRIVAL_LOOK_BYTES, MSG_PEEK | MSG_DONTWAIT);
     if (got <= 0) {
         return look_of_nothing(got);
     }
     struct record_scan scan;
     record_scan_init(&scan);
-    enum look look = look_of(record_scan_feed(&scan, arrivals->look, (size_t)got));
-    bool is_full = look == LOOK_PARTIAL && got == ARRIVAL_PEEK_BYTES;
-    if (is_full && scan.stage != RECORD_AT_BODY) {
-        note_refused("its parameters are longer than 64 KiB");
-        return LOOK_USELESS;
-    }
-    return is_full ? LOOK_TOO_LONG : look;
+    return look_of(record_scan_feed(&scan, arrivals->look, (size_t)got));
 }
 
-/* --- reading what does not fit
- * --------------------------------------------------------------------- */
+/* --- reading what comes in pieces
+ * -------------------------------------------------------------------- */
 
 static void keep(struct arrival *arrival, const char *bytes, size_t length) {
-    size_t limit = arrival->arrivals->body_bytes_max + ARRIVAL_PEEK_BYTES;
+    size_t limit = arrival->arrivals->body_bytes_max + ARRIVAL_HEAD_BYTES_MAX;
     size_t room = limit - arrival->kept.length;
     buf_append(&arrival->kept, bytes, length < room ? length : room);
 }
@@ -104,7 +98,7 @@ static void keep(struct arrival *arrival, const char *bytes, size_t length) {
 static enum look read_on(struct arrival *arrival) {
     struct arrivals *arrivals = arrival->arrivals;
     for (;;) {
-        ssize_t got = recv(arrival->fd, arrivals->look, ARRIVAL_PEEK_BYTES, MSG_DONTWAIT);
+        ssize_t got = recv(arrival->fd, arrivals->look, ARRIVAL_LOOK_BYTES, MSG_DONTWAIT);
         if (got <= 0) {
             return look_of_nothing(got);
         }
@@ -112,6 +106,11 @@ static enum look read_on(struct arrival *arrival) {
         enum look look = look_of(record_scan_feed(&arrival->scan, arrivals->look, (size_t)got));
         if (look != LOOK_PARTIAL) {
             return look;
+        }
+        if (arrival->scan.stage < RECORD_AT_BODY &&
+            arrival->kept.length >= ARRIVAL_HEAD_BYTES_MAX) {
+            note_refused("its parameters are longer than 64 KiB");
+            return LOOK_USELESS;
         }
         /* What keeps coming in keeps its time. */
         loop_timer_start(arrivals->loop, &arrival->timeout, ARRIVAL_TIMEOUT_MS, on_timeout);
@@ -153,11 +152,12 @@ static void judge(struct arrival *arrival, enum look look) {
         become_request(arrival);
         return;
     case LOOK_PARTIAL:
-        return;
-    case LOOK_TOO_LONG:
+        /* A web server may write the rest only when this has been taken out of the socket. */
         arrival->is_read = true;
         record_scan_init(&arrival->scan);
         judge(arrival, read_on(arrival));
+        return;
+    case LOOK_NOTHING:
         return;
     case LOOK_USELESS:
         arrival_leave(arrival);
@@ -198,7 +198,7 @@ static void on_connection(void *owner, int fd) {
 void arrivals_start(struct arrivals *arrivals, struct loop *loop, int listen_fd,
                     size_t body_bytes_max, const struct arrivals_owner *owner) {
     *arrivals = (struct arrivals){.loop = loop, .owner = *owner, .body_bytes_max = body_bytes_max};
-    arrivals->look = must_alloc(ARRIVAL_PEEK_BYTES);
+    arrivals->look = must_alloc(ARRIVAL_LOOK_BYTES);
     TAILQ_INIT(&arrivals->waiting);
     acceptor_start(&arrivals->acceptor, loop, listen_fd, arrivals, on_connection);
 }

@@ -4,15 +4,18 @@
  * its request has come in whole: BEGIN_REQUEST, the parameters, the body. One that says nothing, or
  * half of it, or something else than FastCGI, is closed with a reason.
  *
- * As a rule the request lies in the socket already, is looked at there, and libfcgi reads it from
- * there. A body that is too large for that is read here, and libfcgi reads it from a memory file.
- */
+ * As a rule the request lies in the socket at once, is looked at there, and libfcgi reads it from
+ * there. One that comes in pieces is read here, and libfcgi reads it from a memory file. */
 #pragma once
 
 #include "acceptor.h"
 #include "loop.h"
 
-enum { ARRIVAL_TIMEOUT_MS = 5000, ARRIVAL_PEEK_BYTES = 64 * 1024 };
+enum {
+    ARRIVAL_TIMEOUT_MS = 5000,          /* without a further byte */
+    ARRIVAL_HEAD_BYTES_MAX = 64 * 1024, /* up to the end of the parameters */
+    ARRIVAL_LOOK_BYTES = 64 * 1024,
+};
 
 struct arrival;
 TAILQ_HEAD(arrival_list, arrival);

@@ -2,8 +2,8 @@
  *
  *   on_request      a request has come in whole: libfcgi parses it, the connection is taken over
  *   envelope_build  makes the NOTIFY payload of its body
- *   batch_add       queues it; at the end of the turn it goes to Postgres with all that came with
- * it on_done         Postgres has committed: the publisher is answered
+ *   batch_add       queues it; what comes in one turn goes to Postgres together
+ *   on_done         Postgres has committed: the publisher is answered
  *
  * One thread, and nothing in it waits. */
 #pragma once

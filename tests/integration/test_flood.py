@@ -1,0 +1,41 @@
+"""Two million NOTIFYs to as many topics that nobody reads: counted, forgotten, and no memory."""
+
+import program
+from waiting import wait_for
+
+TOPICS = 2_000_000
+BATCH = 250_000
+KEPT = 65_536
+
+
+def test_two_million_topics(deploy, database):
+    deployment = deploy(database.url)
+    deployment.start(publisher=False)
+    stream = deployment.stream("watched")
+    number_of = "SELECT pg_notify('topic_broadcast_' || n %% 8," \
+                " '{\"topic\":\"t' || n || '\",\"data\":1}') FROM generate_series(%s, %s) n"
+    memory = []
+    for first in range(1, TOPICS + 1, BATCH):
+        last = min(first + BATCH - 1, TOPICS)
+        database.execute(f"DO $$ BEGIN PERFORM count(*) FROM ({number_of % (first, last)}) all_of;"
+                         " END $$".replace("%%", "%"))
+        wait_for(lambda last=last: deployment.totals()["published"] == last,
+                 lambda: f"published: {deployment.totals()['published']}", 30)
+        totals = deployment.totals()
+        assert totals["topics"] <= KEPT + 1  # and the one with a subscriber
+        memory.append(deployment.broker.memory_kib())
+    assert totals["published"] == TOPICS and totals["bad_notifications"] == 0
+    assert totals["broadcast"] == 0 and totals["topics"] == KEPT + 1
+    if not program.is_sanitized():
+        assert max(memory) < 120 * 1024, memory
+        assert memory[-1] < memory[1] + 8 * 1024, memory
+
+    # The oldest were forgotten first.
+    names = [topic["topic"] for topic in deployment.health("?limit=65536")["topics"]]
+    # The list ends at 512 KiB: the youngest are there, in their order.
+    assert names[0] == "watched" and 1000 < len(names) < KEPT
+    assert names[1:] == [f"t{number}" for number in range(TOPICS, TOPICS - len(names) + 1, -1)]
+    assert deployment.health("?limit=2")["topics"][1]["topic"] == f"t{TOPICS}"
+
+    database.publish("watched", "still here")
+    assert stream.next_data() == "still here"

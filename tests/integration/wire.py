@@ -1,0 +1,119 @@
+"""The broker's protocol by hand (its specification is the head of common/wire.h): a handler that
+says what a test wants it to say."""
+
+import os
+import socket
+import struct
+
+MAGIC = 0x73736770
+VERSION = 1
+HELLO, SUBSCRIBE, UNSUBSCRIBE, ASK_POSITION, ASK_HEALTH, REPORT = range(1, 7)
+(WELCOME, ACCEPTED, REFUSED, REFRESH, SUBSCRIBED, EVENT, POSITION, HEALTH, ASK_REPORT,
+ GOODBYE) = range(65, 75)
+REQUEST_BYTES_MAX = 64 * 1024
+
+
+def text(value):
+    value = value if isinstance(value, bytes) else value.encode()
+    return struct.pack("<I", len(value)) + value
+
+
+def topics(*names):
+    return struct.pack("<H", len(names)) + b"".join(text(name) for name in names)
+
+
+def frame(kind, body=b""):
+    return struct.pack("<IB", len(body), kind) + body
+
+
+def hello(magic=MAGIC, version=VERSION):
+    return frame(HELLO, struct.pack("<IHI", magic, version, os.getpid()))
+
+
+def no_position():
+    return struct.pack("<Q", 0) + text("") + struct.pack("<Q", 0)
+
+
+def subscribe(token, *names):
+    return frame(SUBSCRIBE, struct.pack("<QBB", token, 0, 0) + no_position() + text("") + text("")
+                 + topics(*names))
+
+
+def unsubscribe(token, *names):
+    return frame(UNSUBSCRIBE, struct.pack("<Q", token) + topics(*names))
+
+
+class Reader:
+    """Takes a body apart."""
+
+    def __init__(self, body):
+        self.body = body
+
+    def number(self, form):
+        size = struct.calcsize("<" + form)
+        value, = struct.unpack("<" + form, self.body[:size])
+        self.body = self.body[size:]
+        return value
+
+    def text(self):
+        length = self.number("I")
+        value, self.body = self.body[:length], self.body[length:]
+        assert len(value) == length
+        return value
+
+    def position(self):
+        return self.number("Q"), self.text(), self.number("Q")
+
+
+class Handler:
+    """A connection to broker.sock."""
+
+    def __init__(self, path, seconds=5, greet=True):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(seconds)
+        self.socket.connect(str(path))
+        self._input = b""
+        if greet:
+            self.send(hello())
+            assert self.next_of(WELCOME)
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def next(self):
+        """(type, body) of the next frame, or None when the broker has closed."""
+        while True:
+            if len(self._input) >= 5:
+                length, kind = struct.unpack("<IB", self._input[:5])
+                if len(self._input) >= 5 + length:
+                    body = self._input[5:5 + length]
+                    self._input = self._input[5 + length:]
+                    return kind, body
+            try:
+                got = self.socket.recv(1 << 20)
+            except (ConnectionResetError, BrokenPipeError):
+                got = b""
+            if not got:
+                return None
+            self._input += got
+
+    def next_of(self, kind):
+        """The body of the next frame of that type; others are passed over."""
+        while True:
+            got = self.next()
+            assert got is not None, f"closed, no frame of type {kind}"
+            if got[0] == kind:
+                return got[1]
+
+    def goodbye(self):
+        """The reason with which the broker ends the connection; None if it ends without one."""
+        reason = None
+        while True:
+            got = self.next()
+            if got is None:
+                return reason
+            if got[0] == GOODBYE:
+                reason = Reader(got[1]).text().decode()
+
+    def close(self):
+        self.socket.close()

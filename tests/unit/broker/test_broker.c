@@ -1,0 +1,323 @@
+/* The way of one event through the broker, driven by hand: what is received, and who gets it. */
+#include "broker_rig.h"
+
+static void test_one_event_for_a_handler_however_many_subscriptions(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer peer;
+    rig_begin(&rig);
+    rig_listen(&rig);
+    (void)peer_connect(&rig, &peer);
+    for (uint64_t token = 1; token <= 3; token++) {
+        peer_subscribe(&peer, token, "alpha", token == 2 ? "beta" : NULL, POSITION_NONE);
+        peer_expect_subscribed(&peer, token);
+    }
+    rig_notify(&rig, "{\"topic\":\"alpha\",\"data\":{\"n\":1}}");
+    peer_expect_event(&peer, "alpha", "{\"n\":1}");
+    peer_expect_nothing(&peer);
+    assert_int_equal(rig.broker->totals.published, 1);
+    assert_int_equal(rig.broker->totals.broadcast, 1);
+    peer_close(&peer);
+    rig_end(&rig);
+}
+
+static void test_nothing_to_others(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer alpha;
+    struct peer both;
+    struct peer beta;
+    struct peer none;
+    rig_begin(&rig);
+    rig_listen(&rig);
+    (void)peer_connect(&rig, &alpha);
+    (void)peer_connect(&rig, &both);
+    (void)peer_connect(&rig, &beta);
+    (void)peer_connect(&rig, &none);
+    peer_subscribe(&alpha, 1, "alpha", NULL, POSITION_NONE);
+    peer_subscribe(&both, 1, "alpha", "beta", POSITION_NONE);
+    peer_subscribe(&beta, 1, "beta", NULL, POSITION_NONE);
+    peer_expect_subscribed(&alpha, 1);
+    peer_expect_subscribed(&both, 1);
+    peer_expect_subscribed(&beta, 1);
+    rig_notify(&rig, "{\"topic\":\"alpha\",\"data\":1}");
+    rig_notify(&rig, "{\"topic\":\"beta\",\"data\":2}");
+    rig_notify(&rig, "{\"topic\":\"Alpha\",\"data\":3}");
+    rig_notify(&rig, "{\"topic\":\"gamma\",\"data\":4}");
+    peer_expect_event(&alpha, "alpha", "1");
+    peer_expect_nothing(&alpha);
+    peer_expect_event(&both, "alpha", "1");
+    peer_expect_event(&both, "beta", "2");
+    peer_expect_nothing(&both);
+    peer_expect_event(&beta, "beta", "2");
+    peer_expect_nothing(&beta);
+    peer_expect_nothing(&none);
+    assert_int_equal(rig.broker->totals.published, 4);
+    assert_int_equal(rig.broker->totals.broadcast, 4);
+    peer_close(&alpha);
+    peer_close(&both);
+    peer_close(&beta);
+    peer_close(&none);
+    rig_end(&rig);
+}
+
+static void test_event_frame_is_whole(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer peer;
+    struct wire_event event;
+    struct position position;
+    rig_begin(&rig);
+    rig_listen(&rig);
+    rig_marker(&rig);
+    (void)peer_connect(&rig, &peer);
+    peer_subscribe(&peer, 1, "alpha", NULL, POSITION_NONE);
+    peer_expect_subscribed(&peer, 1);
+    rig_notify(&rig, "{\"topic\":\"alpha\",\"data\":1,\"event\":\"order\",\"id\":\"x-1\","
+                     "\"retry\":10,\"comment\":\"c\"}");
+    markers_position(&rig.broker->markers, &position);
+    assert_int_equal(position.since, 1);
+    assert_true(wire_decode_event(peer_expect(&peer, WIRE_EVENT), &event));
+    assert_true(position_equals(&event.position, &position)); /* its own */
+    expect_text(event.publisher_id, "x-1");
+    assert_int_equal(event.id_at, strlen(": c\n"));
+    expect_text(event.body, ": c\nevent: order\nretry: 10\ndata: 1\n\n");
+    peer_close(&peer);
+    rig_end(&rig);
+}
+
+/* Whatever is heard counts, whatever it holds. */
+static void test_everything_heard_is_counted(void **state) {
+    (void)state;
+    static const char *const payloads[] = {"{\"topic\":\"a\",\"data\":1}",
+                                           "nonsense",
+                                           "",
+                                           "{\"topic\":\"\",\"data\":1}",
+                                           "{\"data\":1}",
+                                           "{\"topic\":\"a\",\"data\":1,\"tenant\":\"t\"}",
+                                           "{\"topic\":\"a\",\"event\":\"\\n\",\"data\":1}"};
+    struct rig rig;
+    struct position position;
+    rig_begin(&rig);
+    rig_listen(&rig);
+    rig_marker(&rig);
+    for (size_t i = 0; i < length_of(payloads); i++) {
+        rig_notify(&rig, payloads[i]);
+    }
+    broker_receive(rig.broker, MARKER_CHANNEL, LITERAL("{\"marker\":\"abc\"}"), 5);
+    markers_position(&rig.broker->markers, &position);
+    assert_int_equal(position.since, length_of(payloads) + 1);
+    assert_int_equal(rig.broker->totals.notifications, length_of(payloads) + 2);
+    assert_int_equal(rig.broker->totals.published, 1);
+    assert_int_equal(rig.broker->totals.bad_notifications, length_of(payloads));
+    rig_end(&rig);
+}
+
+static void test_odd_topics_are_counted(void **state) {
+    (void)state;
+    static const struct {
+        const char *payload;
+        uint64_t odd;
+    } cases[] = {{"{\"topic\":\"alpha\",\"data\":1}", 0},
+                 {"{\"topic\":\"Alpha\",\"data\":1}", 1},
+                 {"{\"topic\":\"a b\",\"data\":1}", 1},
+                 {"{\"topic\":\"caf\xc3\xa9\",\"data\":1}", 1}};
+    for (size_t i = 0; i < length_of(cases); i++) {
+        struct rig rig;
+        rig_begin(&rig);
+        rig_notify(&rig, cases[i].payload);
+        assert_int_equal(rig.broker->totals.odd_topics, cases[i].odd);
+        assert_int_equal(rig.broker->totals.published, 1);
+        rig_end(&rig);
+    }
+}
+
+/* One body, one frame: every handler holds a reference to the same one. */
+static void test_handlers_share_one_frame(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer peers[3];
+    struct handler *handlers[3];
+    rig_begin(&rig);
+    rig_listen(&rig);
+    for (size_t i = 0; i < 3; i++) {
+        handlers[i] = peer_connect(&rig, &peers[i]);
+        peer_subscribe(&peers[i], 1, "alpha", NULL, POSITION_NONE);
+        peer_expect_subscribed(&peers[i], 1);
+    }
+    rig_notify(&rig, "{\"topic\":\"alpha\",\"data\":1}");
+    const struct payload *frame = outq_at(&handlers[0]->output, 0);
+    assert_int_equal(frame->references, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(handlers[i]->output.count, 1);
+        assert_ptr_equal(outq_at(&handlers[i]->output, 0), frame);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        peer_expect_event(&peers[i], "alpha", "1");
+        peer_close(&peers[i]);
+    }
+    rig_end(&rig);
+}
+
+static void test_order_over_all_topics(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer peer;
+    rig_begin(&rig);
+    rig_listen(&rig);
+    (void)peer_connect(&rig, &peer);
+    peer_subscribe(&peer, 1, "a", "b", POSITION_NONE);
+    peer_expect_subscribed(&peer, 1);
+    for (int i = 0; i < 50; i++) {
+        char payload[64];
+        snprintf(payload, sizeof payload, "{\"topic\":\"%s\",\"data\":%d}", i % 3 == 0 ? "a" : "b",
+                 i);
+        rig_notify(&rig, payload);
+    }
+    for (int i = 0; i < 50; i++) {
+        char data[16];
+        snprintf(data, sizeof data, "%d", i);
+        peer_expect_event(&peer, i % 3 == 0 ? "a" : "b", data);
+    }
+    peer_close(&peer);
+    rig_end(&rig);
+}
+
+static void test_unsubscribed_topics_get_nothing(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer peer;
+    rig_begin(&rig);
+    rig_listen(&rig);
+    (void)peer_connect(&rig, &peer);
+    peer_subscribe(&peer, 1, "a", "b", POSITION_NONE);
+    peer_subscribe(&peer, 2, "a", NULL, POSITION_NONE);
+    peer_expect_subscribed(&peer, 1);
+    peer_expect_subscribed(&peer, 2);
+    peer_unsubscribe(&peer, 1, "a", "b");
+    rig_notify(&rig, "{\"topic\":\"b\",\"data\":1}");
+    rig_notify(&rig, "{\"topic\":\"a\",\"data\":2}");
+    peer_expect_event(&peer, "a", "2");
+    peer_expect_nothing(&peer);
+    peer_unsubscribe(&peer, 2, "a", NULL);
+    rig_notify(&rig, "{\"topic\":\"a\",\"data\":3}");
+    peer_expect_nothing(&peer);
+    peer_close(&peer);
+    rig_end(&rig);
+}
+
+static void test_handler_that_is_gone_gets_nothing(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer gone;
+    struct peer stays;
+    rig_begin(&rig);
+    rig_listen(&rig);
+    (void)peer_connect(&rig, &gone);
+    (void)peer_connect(&rig, &stays);
+    peer_subscribe(&gone, 1, "a", NULL, POSITION_NONE);
+    peer_subscribe(&stays, 1, "a", NULL, POSITION_NONE);
+    peer_expect_subscribed(&stays, 1);
+    peer_close(&gone);
+    assert_int_equal(rig.broker->handler_count, 1);
+    assert_int_equal(topics_find(&rig.broker->topics, LITERAL("a"))->subscribers, 1);
+    rig_notify(&rig, "{\"topic\":\"a\",\"data\":1}");
+    peer_expect_event(&stays, "a", "1");
+    peer_close(&stays);
+    rig_end(&rig);
+}
+
+/* --- the listener comes and goes ----------------------------------------------------------------
+ */
+
+static void test_break_is_told_once_before_what_follows(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer peer;
+    struct wire_refresh refresh;
+    rig_begin(&rig);
+    rig_listen(&rig);
+    (void)peer_connect(&rig, &peer);
+    peer_subscribe(&peer, 1, "a", NULL, POSITION_NONE);
+    peer_expect_subscribed(&peer, 1);
+    rig_deaf(&rig);
+    peer_expect_nothing(&peer);
+    rig_listen(&rig);
+    rig_notify(&rig, "{\"topic\":\"a\",\"data\":1}");
+    assert_true(wire_decode_refresh(peer_expect(&peer, WIRE_REFRESH), &refresh));
+    assert_int_equal(refresh.token, 0);
+    assert_int_equal(refresh.reason, SSE_REFRESH_GAP);
+    assert_true(refresh.dropped == SSE_DROPPED_UNKNOWN);
+    peer_expect_event(&peer, "a", "1");
+    peer_expect_nothing(&peer);
+    assert_int_equal(rig.broker->totals.reconnects, 1);
+    peer_close(&peer);
+    rig_end(&rig);
+}
+
+static void test_first_listen_is_no_break(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer peer;
+    rig_begin(&rig);
+    (void)peer_connect(&rig, &peer);
+    peer_subscribe(&peer, 1, "a", NULL, POSITION_NONE);
+    peer_expect_nothing(&peer);
+    rig_listen(&rig);
+    peer_expect_subscribed(&peer, 1);
+    peer_expect_nothing(&peer);
+    assert_int_equal(rig.broker->totals.reconnects, 0);
+    peer_close(&peer);
+    rig_end(&rig);
+}
+
+static void test_condition(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_begin(&rig);
+    assert_false(broker_is_listening(rig.broker));
+    assert_true(rig.broker->degraded_since_ms > 0);
+    assert_string_not_equal(rig.broker->degraded_reason, "");
+    rig_listen(&rig);
+    assert_true(broker_is_listening(rig.broker));
+    rig_deaf(&rig);
+    assert_false(broker_is_listening(rig.broker));
+    assert_non_null(strstr(rig.broker->degraded_reason, "the test pulled the plug"));
+    assert_int_equal(rig.broker->totals.reconnect_attempts, 1);
+    rig_end(&rig);
+}
+
+/* --- floods ----------------------------------------------------------------------------------- */
+
+/* Names that nobody reads: bounded state, exact totals. */
+static void test_flood_of_unread_topics(void **state) {
+    (void)state;
+    enum { COUNT = TOPICS_IDLE_MAX + 5000 };
+    struct rig rig;
+    struct peer peer;
+    rig_begin(&rig);
+    rig_listen(&rig);
+    (void)peer_connect(&rig, &peer);
+    peer_subscribe(&peer, 1, "wanted", NULL, POSITION_NONE);
+    peer_expect_subscribed(&peer, 1);
+    for (int i = 0; i < COUNT; i++) {
+        char payload[64];
+        snprintf(payload, sizeof payload, "{\"topic\":\"t%d\",\"data\":1}", i);
+        rig_notify(&rig, payload);
+    }
+    assert_int_equal(rig.broker->totals.published, COUNT);
+    assert_int_equal(topics_count(&rig.broker->topics), TOPICS_IDLE_MAX + 1);
+    peer_expect_nothing(&peer);
+    rig_notify(&rig, "{\"topic\":\"wanted\",\"data\":1}");
+    peer_expect_event(&peer, "wanted", "1");
+    peer_close(&peer);
+    rig_end(&rig);
+}
+
+RUN_TESTS(TEST(test_one_event_for_a_handler_however_many_subscriptions),
+          TEST(test_nothing_to_others), TEST(test_event_frame_is_whole),
+          TEST(test_everything_heard_is_counted), TEST(test_odd_topics_are_counted),
+          TEST(test_handlers_share_one_frame), TEST(test_order_over_all_topics),
+          TEST(test_unsubscribed_topics_get_nothing), TEST(test_handler_that_is_gone_gets_nothing),
+          TEST(test_break_is_told_once_before_what_follows), TEST(test_first_listen_is_no_break),
+          TEST(test_condition), TEST(test_flood_of_unread_topics))

@@ -1,0 +1,285 @@
+/* From a notification's text to an event: the rules of the envelope, each once. */
+#include "event.h"
+#include "support.h"
+
+struct good_case {
+    const char *payload;
+    const char *topic;
+    const char *publisher_id;
+    const char *comment; /* its lines */
+    const char *rest;    /* the body behind the id line */
+};
+
+static const struct good_case good[] = {
+    {"{\"topic\":\"alpha\",\"data\":{\"n\":1}}", "alpha", "", "",
+     "event: message\ndata: {\"n\":1}\n\n"},
+    {" { \"data\" : [ 1 , 2.0 ] , \"topic\" : \"a\" } ", "a", "", "",
+     "event: message\ndata: [1,2.0]\n\n"},
+    /* data of every type */
+    {"{\"topic\":\"a\",\"data\":null}", "a", "", "", "event: message\ndata: null\n\n"},
+    {"{\"topic\":\"a\",\"data\":false}", "a", "", "", "event: message\ndata: false\n\n"},
+    {"{\"topic\":\"a\",\"data\":0}", "a", "", "", "event: message\ndata: 0\n\n"},
+    {"{\"topic\":\"a\",\"data\":\"\"}", "a", "", "", "event: message\ndata: \"\"\n\n"},
+    {"{\"topic\":\"a\",\"data\":\"x y\\n\"}", "a", "", "", "event: message\ndata: \"x y\\n\"\n\n"},
+    {"{\"topic\":\"a\",\"data\":{\"n\":123456789012345678901234567890, \"x\":1.0, "
+     "\"s\":\"\xc3\xa9\\u0000<\", \"k\":1, \"k\":2}}",
+     "a", "", "",
+     "event: message\ndata: {\"n\":123456789012345678901234567890,\"x\":1.0,"
+     "\"s\":\"\xc3\xa9\\u0000<\",\"k\":1,\"k\":2}\n\n"},
+    /* line ends between tokens vanish, so data never breaks its line */
+    {"{\"topic\":\"a\",\"data\":[1,\r\n2]}", "a", "", "", "event: message\ndata: [1,2]\n\n"},
+    /* event */
+    {"{\"topic\":\"a\",\"event\":\"order\",\"data\":1}", "a", "", "", "event: order\ndata: 1\n\n"},
+    {"{\"topic\":\"a\",\"event\":\"\",\"data\":1}", "a", "", "", "event: message\ndata: 1\n\n"},
+    {"{\"topic\":\"a\",\"event\":null,\"data\":1}", "a", "", "", "event: message\ndata: 1\n\n"},
+    {"{\"topic\":\"a\",\"event\":\"refresh\",\"data\":1}", "a", "", "",
+     "event: refresh\ndata: 1\n\n"},
+    {"{\"topic\":\"a\",\"event\":\"close\",\"data\":1}", "a", "", "", "event: close\ndata: 1\n\n"},
+    {"{\"topic\":\"a\",\"event\":\"\\u00e9\",\"data\":1}", "a", "", "",
+     "event: \xc3\xa9\ndata: 1\n\n"},
+    /* id */
+    {"{\"topic\":\"a\",\"id\":\"A-z_0.9\",\"data\":1}", "a", "A-z_0.9", "",
+     "event: message\ndata: 1\n\n"},
+    {"{\"topic\":\"a\",\"id\":null,\"data\":1}", "a", "", "", "event: message\ndata: 1\n\n"},
+    /* retry */
+    {"{\"topic\":\"a\",\"retry\":0,\"data\":1}", "a", "", "",
+     "event: message\nretry: 0\ndata: 1\n\n"},
+    {"{\"topic\":\"a\",\"retry\":3600000,\"data\":1}", "a", "", "",
+     "event: message\nretry: 3600000\ndata: 1\n\n"},
+    {"{\"topic\":\"a\",\"retry\":null,\"data\":1}", "a", "", "", "event: message\ndata: 1\n\n"},
+    /* comment */
+    {"{\"topic\":\"a\",\"comment\":\"hi\",\"data\":1}", "a", "", ": hi\n",
+     "event: message\ndata: 1\n\n"},
+    {"{\"topic\":\"a\",\"comment\":\"b\\nc\\r\\nd\",\"data\":1}", "a", "", ": b\n: c\n: d\n",
+     "event: message\ndata: 1\n\n"},
+    {"{\"topic\":\"a\",\"comment\":\"\",\"data\":1}", "a", "", "", "event: message\ndata: 1\n\n"},
+    {"{\"topic\":\"a\",\"comment\":null,\"data\":1}", "a", "", "", "event: message\ndata: 1\n\n"},
+    /* text */
+    {"{\"topic\":\"a\",\"text\":true,\"data\":\"x \\\"y\\\"\\nz\"}", "a", "", "",
+     "event: message\ndata: x \"y\"\ndata: z\n\n"},
+    {"{\"topic\":\"a\",\"text\":true,\"data\":\"\"}", "a", "", "", "event: message\ndata:\n\n"},
+    {"{\"topic\":\"a\",\"text\":false,\"data\":\"x\"}", "a", "", "",
+     "event: message\ndata: \"x\"\n\n"},
+    {"{\"topic\":\"a\",\"text\":null,\"data\":\"x\"}", "a", "", "",
+     "event: message\ndata: \"x\"\n\n"},
+    {"{\"topic\":\"a\",\"text\":true,\"data\":\"id: 1\\n\\nevent: close\"}", "a", "", "",
+     "event: message\ndata: id: 1\ndata:\ndata: event: close\n\n"},
+    /* nonce, tenant, other keys */
+    {"{\"topic\":\"a\",\"nonce\":\"1234\",\"data\":1}", "a", "", "", "event: message\ndata: 1\n\n"},
+    {"{\"topic\":\"a\",\"nonce\":[{}],\"data\":1}", "a", "", "", "event: message\ndata: 1\n\n"},
+    {"{\"topic\":\"a\",\"tenant\":null,\"data\":1}", "a", "", "", "event: message\ndata: 1\n\n"},
+    {"{\"topic\":\"a\",\"Topic\":5,\"other\":{\"topic\":\"b\"},\"data\":1}", "a", "", "",
+     "event: message\ndata: 1\n\n"},
+    /* of duplicates the last one wins, also where an earlier one is bad */
+    {"{\"topic\":\"a\",\"topic\":\"b\",\"data\":1,\"data\":2}", "b", "", "",
+     "event: message\ndata: 2\n\n"},
+    {"{\"topic\":5,\"topic\":\"b\",\"data\":1}", "b", "", "", "event: message\ndata: 1\n\n"},
+    {"{\"topic\":\"a\",\"tenant\":\"t\",\"tenant\":null,\"data\":1}", "a", "", "",
+     "event: message\ndata: 1\n\n"},
+    /* keys and names may be escaped */
+    {"{\"t\\u006fpic\":\"\\u0061\",\"d\\u0061ta\":1}", "a", "", "", "event: message\ndata: 1\n\n"},
+    /* names are taken as they are */
+    {"{\"topic\":\"Alpha Beta/\\\"\",\"data\":1}", "Alpha Beta/\"", "", "",
+     "event: message\ndata: 1\n\n"},
+};
+
+static void test_good_events(void **state) {
+    (void)state;
+    struct event_parser parser = {0};
+    for (size_t i = 0; i < length_of(good); i++) {
+        char *memory;
+        struct event event;
+        const char *reason = NULL;
+        if (!event_parse(&parser, exact(slice_of(good[i].payload), &memory), &event, &reason)) {
+            fail_msg("%s: %s", good[i].payload, reason);
+        }
+        free(memory);
+        expect_slice(event.topic, slice_of(good[i].topic), good[i].payload);
+        expect_slice(event.publisher_id, slice_of(good[i].publisher_id), good[i].payload);
+        assert_true(event.id_at <= event.body.length);
+        expect_slice((struct slice){event.body.at, event.id_at}, slice_of(good[i].comment),
+                     good[i].payload);
+        expect_slice((struct slice){event.body.at + event.id_at, event.body.length - event.id_at},
+                     slice_of(good[i].rest), good[i].payload);
+    }
+    event_parser_release(&parser);
+}
+
+struct bad_case {
+    struct slice payload;
+    const char *field; /* that the reason names; NULL: any reason */
+};
+
+static const struct bad_case bad[] = {
+    {LITERAL(""), NULL},
+    {LITERAL("x"), NULL},
+    {LITERAL("{'topic':'a','data':1}"), NULL},
+    {LITERAL("{\"topic\":\"a\",\"data\":1}x"), NULL},
+    {LITERAL("{\"topic\":\"a\",\"data\":1"), NULL},
+    {LITERAL("{\"topic\":\"a\",\"data\":NaN}"), NULL},
+    {LITERAL("{\"topic\":\"a\",\"data\":\"\x01\"}"), NULL},
+    {LITERAL("{\"topic\":\"a\",\"data\":\"\xff\"}"), NULL},
+    {LITERAL("{\"topic\":\"\xc0\xaf\",\"data\":1}"), NULL},
+    {LITERAL("null"), "object"},
+    {LITERAL("[]"), "object"},
+    {LITERAL("\"topic\""), "object"},
+    {LITERAL("[{\"topic\":\"a\",\"data\":1}]"), "object"},
+    {LITERAL("{}"), "topic"},
+    {LITERAL("{\"data\":1}"), "topic"},
+    {LITERAL("{\"topic\":null,\"data\":1}"), "topic"},
+    {LITERAL("{\"topic\":\"\",\"data\":1}"), "topic"},
+    {LITERAL("{\"topic\":5,\"data\":1}"), "topic"},
+    {LITERAL("{\"topic\":[\"a\"],\"data\":1}"), "topic"},
+    {LITERAL("{\"topic\":\"a\\u0000\",\"data\":1}"), "topic"},
+    {LITERAL("{\"topic\":\"a\\n\",\"data\":1}"), "topic"},
+    {LITERAL("{\"topic\":\"a\\u0085\",\"data\":1}"), "topic"},
+    {LITERAL("{\"topic\":\"a\\u007f\",\"data\":1}"), "topic"},
+    {LITERAL("{\"topic\":\"b\",\"topic\":null,\"data\":1}"), "topic"},
+    {LITERAL("{\"topic\":\"a\"}"), "data"},
+    {LITERAL("{\"topic\":\"a\",\"Data\":1}"), "data"},
+    {LITERAL("{\"topic\":\"a\",\"event\":5,\"data\":1}"), "event"},
+    {LITERAL("{\"topic\":\"a\",\"event\":true,\"data\":1}"), "event"},
+    {LITERAL("{\"topic\":\"a\",\"event\":{},\"data\":1}"), "event"},
+    {LITERAL("{\"topic\":\"a\",\"event\":\"a\\nb\",\"data\":1}"), "event"},
+    {LITERAL("{\"topic\":\"a\",\"event\":\"a\\r\",\"data\":1}"), "event"},
+    {LITERAL("{\"topic\":\"a\",\"event\":\"\\u0085\",\"data\":1}"), "event"},
+    {LITERAL("{\"topic\":\"a\",\"id\":\"\",\"data\":1}"), "id"},
+    {LITERAL("{\"topic\":\"a\",\"id\":5,\"data\":1}"), "id"},
+    {LITERAL("{\"topic\":\"a\",\"id\":\"a b\",\"data\":1}"), "id"},
+    {LITERAL("{\"topic\":\"a\",\"id\":\"a\\n\",\"data\":1}"), "id"},
+    {LITERAL("{\"topic\":\"a\",\"id\":\"a~b\",\"data\":1}"), "id"},
+    {LITERAL("{\"topic\":\"a\",\"id\":\"\\u0000\",\"data\":1}"), "id"},
+    {LITERAL("{\"topic\":\"a\",\"retry\":-1,\"data\":1}"), "retry"},
+    {LITERAL("{\"topic\":\"a\",\"retry\":3600001,\"data\":1}"), "retry"},
+    {LITERAL("{\"topic\":\"a\",\"retry\":1.0,\"data\":1}"), "retry"},
+    {LITERAL("{\"topic\":\"a\",\"retry\":1e3,\"data\":1}"), "retry"},
+    {LITERAL("{\"topic\":\"a\",\"retry\":\"1\",\"data\":1}"), "retry"},
+    {LITERAL("{\"topic\":\"a\",\"retry\":false,\"data\":1}"), "retry"},
+    {LITERAL("{\"topic\":\"a\",\"retry\":99999999999999999999,\"data\":1}"), "retry"},
+    {LITERAL("{\"topic\":\"a\",\"comment\":5,\"data\":1}"), "comment"},
+    {LITERAL("{\"topic\":\"a\",\"text\":1,\"data\":\"x\"}"), "text"},
+    {LITERAL("{\"topic\":\"a\",\"text\":\"true\",\"data\":\"x\"}"), "text"},
+    {LITERAL("{\"topic\":\"a\",\"tenant\":\"t\",\"data\":1}"), "tenant"},
+    {LITERAL("{\"topic\":\"a\",\"tenant\":\"\",\"data\":1}"), "tenant"},
+    {LITERAL("{\"topic\":\"a\",\"tenant\":5,\"data\":1}"), "tenant"},
+};
+
+static void test_bad_events(void **state) {
+    (void)state;
+    struct event_parser parser = {0};
+    for (size_t i = 0; i < length_of(bad); i++) {
+        char *memory;
+        struct event event;
+        const char *reason = NULL;
+        if (event_parse(&parser, exact(bad[i].payload, &memory), &event, &reason)) {
+            fail_msg("%.*s", (int)bad[i].payload.length, bad[i].payload.at);
+        }
+        if (reason == NULL || (bad[i].field != NULL && strstr(reason, bad[i].field) == NULL)) {
+            fail_msg("%.*s: %s", (int)bad[i].payload.length, bad[i].payload.at, reason);
+        }
+        free(memory);
+    }
+    event_parser_release(&parser);
+}
+
+/* "text" says that data is a string; when it is something else, the publisher contradicts itself.
+ */
+static void test_text_with_data_that_is_no_string(void **state) {
+    (void)state;
+    struct event_parser parser = {0};
+    struct event event;
+    const char *reason = NULL;
+    if (event_parse(&parser, LITERAL("{\"topic\":\"a\",\"text\":true,\"data\":{\"n\":1}}"), &event,
+                    &reason)) {
+        expect_text(event.body, "event: message\ndata: {\"n\":1}\n\n");
+    } else {
+        assert_non_null(strstr(reason, "text"));
+    }
+    event_parser_release(&parser);
+}
+
+static void test_lengths(void **state) {
+    (void)state;
+    static const struct {
+        const char *key;
+        size_t length;
+        bool is_good;
+    } cases[] = {{"topic", 255, true},   {"topic", 256, false}, {"event", 255, true},
+                 {"event", 256, false},  {"id", 64, true},      {"id", 65, false},
+                 {"comment", 5000, true}};
+    struct event_parser parser = {0};
+    for (size_t i = 0; i < length_of(cases); i++) {
+        struct buf payload = {0};
+        struct event event;
+        const char *reason;
+        char *value = repeated('x', cases[i].length);
+        buf_printf(&payload, "{\"topic\":\"a\",\"data\":1,\"%s\":\"%s\"}", cases[i].key, value);
+        if (event_parse(&parser, buf_slice(&payload), &event, &reason) != cases[i].is_good) {
+            fail_msg("%s of %zu bytes", cases[i].key, cases[i].length);
+        }
+        free(value);
+        buf_release(&payload);
+    }
+    event_parser_release(&parser);
+}
+
+/* 255 bytes are counted after escapes are resolved. */
+static void test_length_counts_decoded_bytes(void **state) {
+    (void)state;
+    struct event_parser parser = {0};
+    struct buf payload = {0};
+    struct event event;
+    const char *reason;
+    buf_append_text(&payload, "{\"data\":1,\"topic\":\"");
+    for (int i = 0; i < 255; i++) {
+        buf_append_text(&payload, "\\u0061");
+    }
+    buf_append_text(&payload, "\"}");
+    assert_true(event_parse(&parser, buf_slice(&payload), &event, &reason));
+    assert_int_equal(event.topic.length, 255);
+    buf_release(&payload);
+    event_parser_release(&parser);
+}
+
+/* Nothing of one event, good or bad, shows in the next. */
+static void test_parser_starts_afresh(void **state) {
+    (void)state;
+    static const char full[] = "{\"topic\":\"first\",\"event\":\"e\",\"id\":\"i\",\"retry\":5,"
+                               "\"comment\":\"c\",\"text\":true,\"data\":\"d\"}";
+    static const char *const between[] = {full, "{\"topic\":\"bad\",\"event\":\"e\",\"comment\":5}",
+                                          "nonsense"};
+    struct event_parser parser = {0};
+    struct event event;
+    const char *reason;
+    for (size_t i = 0; i < length_of(between); i++) {
+        assert_true(event_parse(&parser, slice_of(full), &event, &reason));
+        (void)(event_parse(&parser, slice_of(between[i]), &event, &reason) == true);
+        assert_true(event_parse(&parser, LITERAL("{\"topic\":\"b\",\"data\":2}"), &event, &reason));
+        expect_text(event.topic, "b");
+        assert_int_equal(event.publisher_id.length, 0);
+        assert_int_equal(event.id_at, 0);
+        expect_text(event.body, "event: message\ndata: 2\n\n");
+    }
+    event_parser_release(&parser);
+}
+
+static void test_truncated_at_every_byte(void **state) {
+    (void)state;
+    static const char whole[] = "{\"topic\":\"a\",\"event\":\"e\",\"id\":\"i\",\"retry\":5,"
+                                "\"comment\":\"c\",\"text\":true,\"data\":\"d\\n\"}";
+    struct event_parser parser = {0};
+    for (size_t length = 0; length < sizeof whole; length++) {
+        char *memory;
+        struct event event;
+        const char *reason;
+        struct slice part = exact((struct slice){whole, length}, &memory);
+        assert_int_equal(event_parse(&parser, part, &event, &reason), length == sizeof whole - 1);
+        free(memory);
+    }
+    event_parser_release(&parser);
+}
+
+RUN_TESTS(TEST(test_good_events), TEST(test_bad_events),
+          TEST(test_text_with_data_that_is_no_string), TEST(test_lengths),
+          TEST(test_length_counts_decoded_bytes), TEST(test_parser_starts_afresh),
+          TEST(test_truncated_at_every_byte))

@@ -1,0 +1,536 @@
+/* One connected handler: its greeting, its requests, what ends it, and that nobody else notices. */
+#include "broker_rig.h"
+
+static struct handler *first_handler(const struct rig *rig) {
+    return TAILQ_FIRST(&rig->broker->handlers);
+}
+
+static void test_greeting(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer peer;
+    struct wire_hello welcome;
+    rig_begin(&rig);
+    struct handler *handler = peer_connect_silently(&rig, &peer);
+    assert_int_equal(handler->state, HANDLER_GREETING);
+    peer_expect_nothing(&peer);
+    peer_send(&peer, wire_encode_hello(WIRE_HELLO, 99));
+    assert_true(wire_decode_hello(peer_expect(&peer, WIRE_WELCOME), &welcome));
+    assert_int_equal(welcome.version, WIRE_VERSION);
+    assert_int_equal(welcome.pid, getpid());
+    assert_int_equal(handler->state, HANDLER_SERVED);
+    peer_close(&peer);
+    assert_null(first_handler(&rig));
+    rig_end(&rig);
+}
+
+/* --- what ends a connection ---------------------------------------------------------------------
+ */
+
+#define HELLO_FRAME  \
+    "\x0a\0\0\0\x01" \
+    "pgss\x01\0\x01\0\0\0"
+
+struct offence {
+    const char *about;
+    struct slice bytes;
+};
+
+static const struct offence offences[] = {
+    {"garbage", LITERAL("GET / HTTP/1.0\r\n\r\n")},
+    {"zeros", LITERAL("\0\0\0\0\0\0\0\0\0\0")},
+    {"a frame that is too long", LITERAL("\xff\xff\xff\x7f\x01")},
+    {"one byte over the limit", LITERAL("\x01\0\x01\0\x02")},
+    {"SUBSCRIBE before HELLO", LITERAL("\x01\0\0\0\x02"
+                                       "x")},
+    {"HELLO with another magic", LITERAL("\x0a\0\0\0\x01"
+                                         "pgsX\x01\0\x01\0\0\0")},
+    {"a short HELLO", LITERAL("\x04\0\0\0\x01"
+                              "pgss")},
+    {"another version", LITERAL("\x0a\0\0\0\x01"
+                                "pgss\x02\0\x01\0\0\0")},
+    {"HELLO twice", LITERAL(HELLO_FRAME HELLO_FRAME)},
+    {"an unknown type", LITERAL(HELLO_FRAME "\0\0\0\0\x63")},
+    {"type 0", LITERAL(HELLO_FRAME "\0\0\0\0\0")},
+    {"a broker's frame", LITERAL(HELLO_FRAME "\x04\0\0\0\x49"
+                                             "\x01\0\0\0")},
+    {"an empty SUBSCRIBE", LITERAL(HELLO_FRAME "\0\0\0\0\x02")},
+    {"ASK_POSITION with token 0", LITERAL(HELLO_FRAME "\x08\0\0\0\x04"
+                                                      "\0\0\0\0\0\0\0\0")},
+    {"UNSUBSCRIBE of what is not there", LITERAL(HELLO_FRAME "\x0f\0\0\0\x03"
+                                                             "\x01\0\0\0\0\0\0\0"
+                                                             "\x01\0"
+                                                             "\x01\0\0\0"
+                                                             "a")},
+    {"ASK_HEALTH beyond the limit", LITERAL(HELLO_FRAME "\x0c\0\0\0\x05"
+                                                        "\x01\0\0\0\0\0\0\0"
+                                                        "\x01\0\x01\0")},
+    {"a short REPORT", LITERAL(HELLO_FRAME "\x04\0\0\0\x06"
+                                           "\x01\0\0\0")},
+    {"a REPORT with a byte too many", LITERAL(HELLO_FRAME "\x0a\0\0\0\x06"
+                                                          "\x01\0\0\0\x01\0\0\0\0"
+                                                          "x")},
+    {"a REPORT that lacks two entries", LITERAL(HELLO_FRAME "\x09\0\0\0\x06"
+                                                            "\x01\0\0\0\x01\x02\0\0\0")},
+    {"a REPORT that lacks its one entry", LITERAL(HELLO_FRAME "\x09\0\0\0\x06"
+                                                              "\x01\0\0\0\x01\x01\0\0\0")},
+    {"a REPORT whose entry is cut off", LITERAL(HELLO_FRAME "\x16\0\0\0\x06"
+                                                            "\x01\0\0\0\x01\x01\0\0\0"
+                                                            "\x01\0\0\0"
+                                                            "a"
+                                                            "\0\0\0\0\0\0\0\0")},
+};
+
+static void test_offences_close_only_that_peer(void **state) {
+    (void)state;
+    for (size_t i = 0; i < length_of(offences); i++) {
+        struct rig rig;
+        struct peer good;
+        struct peer bad;
+        rig_begin(&rig);
+        rig_listen(&rig);
+        (void)peer_connect(&rig, &good);
+        peer_subscribe(&good, 1, "a", NULL, POSITION_NONE);
+        peer_expect_subscribed(&good, 1);
+        (void)peer_connect_silently(&rig, &bad);
+        peer_send_bytes(&bad, offences[i].bytes);
+        if (!peer_is_closed(&bad) || rig.broker->handler_count != 1) {
+            fail_msg("%s does not end the connection", offences[i].about);
+        }
+        rig_notify(&rig, "{\"topic\":\"a\",\"data\":1}");
+        peer_expect_event(&good, "a", "1");
+        peer_expect_nothing(&good);
+        peer_close(&good);
+        peer_close(&bad);
+        rig_end(&rig);
+    }
+}
+
+/* The last frame that the offender gets says why. */
+static void test_goodbye_tells_the_reason(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer peer;
+    struct slice reason;
+    rig_begin(&rig);
+    (void)peer_connect(&rig, &peer);
+    peer_send_bytes(&peer, LITERAL("\0\0\0\0\x63"));
+    assert_true(wire_decode_goodbye(peer_expect(&peer, WIRE_GOODBYE), &reason));
+    assert_true(reason.length > 0);
+    assert_true(peer_is_closed(&peer));
+    assert_int_equal(rig.broker->totals.errors, 1);
+    peer_close(&peer);
+    rig_end(&rig);
+}
+
+/* A handler of another version learns which one is spoken here. */
+static void test_another_version_is_told_ours(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer peer;
+    struct wire_hello welcome;
+    rig_begin(&rig);
+    (void)peer_connect_silently(&rig, &peer);
+    peer_send_bytes(&peer, LITERAL("\x0a\0\0\0\x01"
+                                   "pgss\x02\0\x01\0\0\0"));
+    assert_true(wire_decode_hello(peer_expect(&peer, WIRE_WELCOME), &welcome));
+    assert_int_equal(welcome.version, WIRE_VERSION);
+    (void)peer_expect(&peer, WIRE_GOODBYE);
+    assert_true(peer_is_closed(&peer));
+    peer_close(&peer);
+    rig_end(&rig);
+}
+
+static struct payload *subscription_to(struct slice topic) {
+    struct wire_subscribe message = {.token = 1, .topics = {1, {topic}}};
+    return wire_encode_subscribe(&message);
+}
+
+static void test_bad_topic_names_end_it(void **state) {
+    (void)state;
+    char *longest = repeated('x', 255);
+    char *too_long = repeated('x', 256);
+    const struct {
+        struct slice name;
+        bool is_good;
+    } cases[] = {{LITERAL("Any Name"), true}, {slice_of(longest), true},
+                 {slice_of(too_long), false}, {LITERAL(""), false},
+                 {LITERAL("a\n"), false},     {LITERAL("\xff"), false},
+                 {LITERAL("a\0"), false}};
+    for (size_t i = 0; i < length_of(cases); i++) {
+        struct rig rig;
+        struct peer peer;
+        rig_begin(&rig);
+        (void)peer_connect(&rig, &peer);
+        peer_send(&peer, subscription_to(cases[i].name));
+        assert_int_equal(peer_is_closed(&peer), !cases[i].is_good);
+        peer_close(&peer);
+        rig_end(&rig);
+    }
+    free(longest);
+    free(too_long);
+}
+
+/* Frames may come in pieces of any size. */
+static void test_frames_split_at_every_byte(void **state) {
+    (void)state;
+    struct payload *hello = wire_encode_hello(WIRE_HELLO, 1);
+    struct payload *subscribe = subscription_to(LITERAL("alpha"));
+    struct buf bytes = {0};
+    buf_append(&bytes, hello->bytes, hello->length);
+    buf_append(&bytes, subscribe->bytes, subscribe->length);
+    for (size_t at = 1; at < bytes.length; at++) {
+        struct rig rig;
+        struct peer peer;
+        rig_begin(&rig);
+        rig_listen(&rig);
+        (void)peer_connect_silently(&rig, &peer);
+        peer_send_bytes(&peer, (struct slice){bytes.bytes, at});
+        peer_send_bytes(&peer, (struct slice){bytes.bytes + at, bytes.length - at});
+        (void)peer_expect(&peer, WIRE_WELCOME);
+        peer_expect_subscribed(&peer, 1);
+        peer_close(&peer);
+        rig_end(&rig);
+    }
+    buf_release(&bytes);
+    payload_unref(&hello);
+    payload_unref(&subscribe);
+}
+
+/* Half a frame has a deadline, the time between frames has none. */
+static void test_half_a_frame_is_watched(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer peer;
+    rig_begin(&rig);
+    struct handler *handler = peer_connect_silently(&rig, &peer);
+    assert_true(loop_timer_is_started(&handler->deadline)); /* for HELLO */
+    peer_send(&peer, wire_encode_hello(WIRE_HELLO, 1));
+    assert_false(loop_timer_is_started(&handler->deadline));
+    peer_send_bytes(&peer, LITERAL("\x08\0\0"));
+    assert_true(loop_timer_is_started(&handler->deadline));
+    peer_send_bytes(&peer, LITERAL("\0\x04\x01\0\0\0\0\0\0\0"));
+    assert_false(loop_timer_is_started(&handler->deadline));
+    assert_false(peer_is_closed(&peer));
+    peer_close(&peer);
+    rig_end(&rig);
+}
+
+/* What fires there closes the connection (it is not waited for). */
+static void test_deadlines_close(void **state) {
+    (void)state;
+    static const struct slice sent[] = {LITERAL(""), LITERAL("\x0a\0"),
+                                        LITERAL(HELLO_FRAME "\x08")};
+    for (size_t i = 0; i < length_of(sent); i++) {
+        struct rig rig;
+        struct peer peer;
+        rig_begin(&rig);
+        struct handler *handler = peer_connect_silently(&rig, &peer);
+        peer_send_bytes(&peer, sent[i]);
+        assert_true(loop_timer_is_started(&handler->deadline));
+        loop_timer_start(rig.loop, &handler->deadline, 0, handler->deadline.on_due);
+        assert_true(peer_is_closed(&peer));
+        assert_int_equal(rig.broker->handler_count, 0);
+        peer_close(&peer);
+        rig_end(&rig);
+    }
+}
+
+/* --- subscriptions ------------------------------------------------------------------------------
+ */
+
+static void test_held_until_listening_begins(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer peer;
+    rig_begin(&rig);
+    struct handler *handler = peer_connect(&rig, &peer);
+    peer_subscribe(&peer, 1, "a", NULL, POSITION_NONE);
+    peer_subscribe(&peer, 2, "b", NULL, POSITION_NONE);
+    peer_expect_nothing(&peer);
+    assert_int_equal(handler->held_count, 2);
+    rig_listen(&rig);
+    peer_expect_subscribed(&peer, 1);
+    peer_expect_subscribed(&peer, 2);
+    peer_expect_nothing(&peer);
+    assert_int_equal(handler->held_count, 0);
+    peer_close(&peer);
+    rig_end(&rig);
+}
+
+static void test_held_while_deaf(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer peer;
+    rig_begin(&rig);
+    rig_listen(&rig);
+    (void)peer_connect(&rig, &peer);
+    rig_deaf(&rig);
+    peer_subscribe(&peer, 1, "a", NULL, POSITION_NONE);
+    peer_expect_nothing(&peer);
+    rig_listen(&rig);
+    (void)peer_expect(&peer, WIRE_REFRESH); /* for those who were live before */
+    peer_expect_subscribed(&peer, 1);
+    peer_close(&peer);
+    rig_end(&rig);
+}
+
+/* Who has left while it waited is not answered any more. */
+static void test_held_and_unsubscribed(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer peer;
+    rig_begin(&rig);
+    struct handler *handler = peer_connect(&rig, &peer);
+    peer_subscribe(&peer, 1, "a", NULL, POSITION_NONE);
+    peer_subscribe(&peer, 2, "a", NULL, POSITION_NONE);
+    peer_unsubscribe(&peer, 1, "a", NULL);
+    assert_int_equal(handler->held_count, 1);
+    rig_listen(&rig);
+    peer_expect_subscribed(&peer, 2);
+    peer_expect_nothing(&peer);
+    peer_close(&peer);
+    rig_end(&rig);
+}
+
+static void test_held_and_closed(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer peer;
+    rig_begin(&rig);
+    (void)peer_connect(&rig, &peer);
+    peer_subscribe(&peer, 1, "a", NULL, POSITION_NONE);
+    peer_close(&peer);
+    rig_listen(&rig);
+    assert_int_equal(rig.broker->handler_count, 0);
+    rig_end(&rig);
+}
+
+/* Nothing can be replayed yet: who comes from somewhere is told so, honestly, before it is live. */
+static void test_position_is_answered_with_a_refresh(void **state) {
+    (void)state;
+    static const enum position_kind kinds[] = {POSITION_MALFORMED, POSITION_ALL, POSITION_KNOWN};
+    for (size_t i = 0; i < length_of(kinds); i++) {
+        struct rig rig;
+        struct peer peer;
+        struct wire_accepted accepted;
+        struct wire_refresh refresh;
+        struct wire_position subscribed;
+        rig_begin(&rig);
+        rig_listen(&rig);
+        (void)peer_connect(&rig, &peer);
+        peer_subscribe(&peer, 5, "a", NULL, kinds[i]);
+        assert_true(wire_decode_accepted(peer_expect(&peer, WIRE_ACCEPTED), &accepted));
+        assert_true(accepted.follows);
+        assert_true(wire_decode_refresh(peer_expect(&peer, WIRE_REFRESH), &refresh));
+        assert_int_equal(refresh.token, 5);
+        assert_int_equal(refresh.reason, SSE_REFRESH_UNKNOWN_POSITION);
+        assert_true(wire_decode_position(peer_expect(&peer, WIRE_SUBSCRIBED), &subscribed));
+        assert_int_equal(subscribed.token, 5);
+        assert_true(position_equals(&refresh.position, &subscribed.position));
+        peer_expect_nothing(&peer);
+        peer_close(&peer);
+        rig_end(&rig);
+    }
+}
+
+/* --- positions ----------------------------------------------------------------------------------
+ */
+
+static void test_position_waits_for_a_marker(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer peer;
+    struct wire_position answer;
+    struct position position;
+    rig_begin(&rig);
+    (void)peer_connect(&rig, &peer);
+    peer_send(&peer, wire_encode_ask_position(9));
+    peer_expect_nothing(&peer);
+    rig_listen(&rig);
+    peer_expect_nothing(&peer); /* a private name is of no use to others */
+    rig_marker(&rig);
+    rig_notify(&rig, "nonsense");
+    assert_true(wire_decode_position(peer_expect(&peer, WIRE_POSITION), &answer));
+    assert_int_equal(answer.token, 9);
+    assert_true(rig.broker->markers.is_public);
+    peer_send(&peer, wire_encode_ask_position(10));
+    markers_position(&rig.broker->markers, &position);
+    assert_true(wire_decode_position(peer_expect(&peer, WIRE_POSITION), &answer));
+    assert_int_equal(answer.token, 10);
+    assert_true(position_equals(&answer.position, &position));
+    peer_close(&peer);
+    rig_end(&rig);
+}
+
+static void test_tell_position_only_when_it_moved(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer peer;
+    struct position position;
+    rig_begin(&rig);
+    rig_listen(&rig);
+    struct handler *handler = peer_connect(&rig, &peer);
+    peer_subscribe(&peer, 1, "a", NULL, POSITION_NONE);
+    peer_expect_subscribed(&peer, 1);
+    int told_before = peer.told_count;
+    handler_tell_position(handler);
+    peer_expect_nothing(&peer);
+    assert_int_equal(peer.told_count, told_before);
+    rig_notify(&rig, "{\"topic\":\"elsewhere\",\"data\":1}");
+    handler_tell_position(handler);
+    handler_tell_position(handler);
+    peer_expect_nothing(&peer);
+    markers_position(&rig.broker->markers, &position);
+    assert_int_equal(peer.told_count, told_before + 1);
+    assert_true(position_equals(&peer.told, &position));
+    peer_close(&peer);
+    rig_end(&rig);
+}
+
+/* A position that was told stands behind all events before it, and before none of those. */
+static void test_position_never_overtakes_events(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer peer;
+    struct wire_frame frame;
+    struct wire_event event;
+    struct wire_position told;
+    rig_begin(&rig);
+    rig_listen(&rig);
+    struct handler *handler = peer_connect(&rig, &peer);
+    peer_subscribe(&peer, 1, "a", NULL, POSITION_NONE);
+    peer_expect_subscribed(&peer, 1);
+    rig_notify(&rig, "{\"topic\":\"a\",\"data\":1}");
+    rig_notify(&rig, "{\"topic\":\"elsewhere\",\"data\":1}");
+    handler_tell_position(handler);
+    rig_notify(&rig, "{\"topic\":\"a\",\"data\":2}");
+    assert_true(peer_next_of_all(&peer, &frame) && wire_decode_event(frame.body, &event));
+    assert_true(peer_next_of_all(&peer, &frame) && wire_decode_position(frame.body, &told));
+    assert_int_equal(frame.type, WIRE_POSITION);
+    assert_int_equal(told.position.since, event.position.since + 1);
+    assert_true(peer_next_of_all(&peer, &frame) && wire_decode_event(frame.body, &event));
+    assert_int_equal(event.position.since, told.position.since + 1);
+    peer_close(&peer);
+    rig_end(&rig);
+}
+
+/* --- slow handlers ------------------------------------------------------------------------------
+ */
+
+static void test_overflow_closes_it_and_nobody_else(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer slow;
+    struct peer good;
+    struct buf payload = {0};
+    char *filler = repeated('x', 7000);
+    rig_begin(&rig);
+    rig.config.handler_queue_bytes = 64 * 1024;
+    rig_listen(&rig);
+    struct handler *handler = peer_connect(&rig, &slow);
+    int least = 1;
+    assert_int_equal(setsockopt(handler->fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof least), 0);
+    (void)peer_connect(&rig, &good);
+    peer_subscribe(&slow, 1, "a", NULL, POSITION_NONE);
+    peer_subscribe(&good, 1, "a", NULL, POSITION_NONE);
+    peer_expect_subscribed(&slow, 1);
+    peer_expect_subscribed(&good, 1);
+    buf_printf(&payload, "{\"topic\":\"a\",\"data\":\"%s\"}", filler);
+    for (int i = 0; i < 30; i++) {
+        broker_receive(rig.broker, "topic_broadcast_0", buf_slice(&payload), 1);
+        assert_true(rig.broker->handler_count == 1 ||
+                    handler->output.queued_bytes <= (size_t)rig.config.handler_queue_bytes);
+        struct wire_frame frame;
+        assert_true(peer_next(&good, &frame));
+        assert_int_equal(frame.type, WIRE_EVENT);
+    }
+    assert_int_equal(rig.broker->handler_count, 1);
+    assert_int_equal(topics_find(&rig.broker->topics, LITERAL("a"))->subscribers, 1);
+    assert_true(peer_is_closed(&slow));
+    assert_false(peer_is_closed(&good));
+    free(filler);
+    buf_release(&payload);
+    peer_close(&slow);
+    peer_close(&good);
+    rig_end(&rig);
+}
+
+/* All handlers of a topic overflow in one publish: the last one takes the subscriptions with it. */
+static void test_all_handlers_overflow_at_once(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer peers[3];
+    struct buf payload = {0};
+    char *filler = repeated('x', 7000);
+    rig_begin(&rig);
+    rig.config.handler_queue_bytes = 64 * 1024;
+    rig_listen(&rig);
+    for (size_t i = 0; i < 3; i++) {
+        (void)peer_connect(&rig, &peers[i]);
+        peer_subscribe(&peers[i], 1, "a", NULL, POSITION_NONE);
+    }
+    buf_printf(&payload, "{\"topic\":\"a\",\"data\":\"%s\"}", filler);
+    for (int i = 0; i < 80; i++) { /* more than the limit and the socket's buffer together */
+        broker_receive(rig.broker, "topic_broadcast_0", buf_slice(&payload), 1);
+    }
+    assert_int_equal(rig.broker->handler_count, 0);
+    assert_int_equal(topics_find(&rig.broker->topics, LITERAL("a"))->subscribers, 0);
+    run_turns(rig.loop, 2);
+    free(filler);
+    buf_release(&payload);
+    for (size_t i = 0; i < 3; i++) {
+        peer_close(&peers[i]);
+    }
+    rig_end(&rig);
+}
+
+/* --- reports ------------------------------------------------------------------------------------
+ */
+
+static struct payload *report_of(uint32_t serial, const char *topic, uint64_t delivered,
+                                 uint64_t pending) {
+    struct buf report = {0};
+    struct wire_report_entry entry = {slice_of(topic), delivered, 2, 3, pending, 5};
+    wire_report_begin(&report, serial);
+    assert_true(wire_report_add(&report, &entry));
+    return wire_report_end(&report, true);
+}
+
+static void test_reports_add_up(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer peer;
+    rig_begin(&rig);
+    rig_listen(&rig);
+    struct handler *handler = peer_connect(&rig, &peer);
+    peer_subscribe(&peer, 1, "a", NULL, POSITION_NONE);
+    peer_expect_subscribed(&peer, 1);
+    peer_send(&peer, report_of(0, "a", 10, 4));
+    peer_send(&peer, report_of(0, "a", 5, 0));
+    peer_send(&peer, report_of(0, "nowhere", 1, 1));
+    const struct topic *topic = topics_find(&rig.broker->topics, LITERAL("a"));
+    const struct subscription *subscription =
+        topics_subscription(&rig.broker->topics, LITERAL("a"), handler, &handler->subscriptions);
+    assert_int_equal(topic->delivered, 15);
+    assert_int_equal(topic->dropped_events, 4);
+    assert_int_equal(topic->dropped_clients, 6);
+    assert_int_equal(subscription->pending_events, 0); /* a gauge: the last one */
+    assert_int_equal(rig.broker->totals.delivered, 16);
+    assert_int_equal(rig.broker->totals.dropped_events, 6);
+    assert_null(topics_find(&rig.broker->topics, LITERAL("nowhere")));
+    assert_false(peer_is_closed(&peer));
+    peer_close(&peer);
+    rig_end(&rig);
+}
+
+RUN_TESTS(TEST(test_greeting), TEST(test_offences_close_only_that_peer),
+          TEST(test_goodbye_tells_the_reason), TEST(test_another_version_is_told_ours),
+          TEST(test_bad_topic_names_end_it), TEST(test_frames_split_at_every_byte),
+          TEST(test_half_a_frame_is_watched), TEST(test_deadlines_close),
+          TEST(test_held_until_listening_begins), TEST(test_held_while_deaf),
+          TEST(test_held_and_unsubscribed), TEST(test_held_and_closed),
+          TEST(test_position_is_answered_with_a_refresh), TEST(test_position_waits_for_a_marker),
+          TEST(test_tell_position_only_when_it_moved), TEST(test_position_never_overtakes_events),
+          TEST(test_overflow_closes_it_and_nobody_else), TEST(test_all_handlers_overflow_at_once),
+          TEST(test_reports_add_up))

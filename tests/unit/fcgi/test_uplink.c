@@ -1,0 +1,373 @@
+/* The connection to the broker: greeting, frames in pieces, losses, and coming back. The test plays
+ * the broker. */
+#include "log.h"
+#include "sock.h"
+#include "support.h"
+#include "uplink.h"
+
+struct rig {
+    struct loop *loop;
+    struct directory directory;
+    char path[128];
+    int listen_fd;
+    int peer; /* the broker's end */
+    struct buf input;
+    struct uplink uplink;
+    int ups;
+    int downs;
+    int foreign;
+    int frames;
+    bool refuses_frames;
+    bool stops_in_frame;
+    char types[256];
+};
+
+static void on_up(void *self) {
+    struct rig *rig = self;
+    rig->ups++;
+}
+
+static void on_down(void *self) {
+    struct rig *rig = self;
+    rig->downs++;
+}
+
+static bool on_frame(void *self, const struct wire_frame *frame) {
+    struct rig *rig = self;
+    rig->types[rig->frames++] = (char)frame->type;
+    if (rig->stops_in_frame) {
+        uplink_stop(&rig->uplink);
+    }
+    return !rig->refuses_frames;
+}
+
+static void on_foreign_version(void *self) {
+    struct rig *rig = self;
+    rig->foreign++;
+}
+
+static void rig_listen(struct rig *rig) {
+    const char *reason;
+    rig->listen_fd = sock_listen(rig->path, 0600, &reason);
+    assert_true(rig->listen_fd >= 0);
+}
+
+static void rig_start(struct rig *rig) {
+    struct uplink_owner owner = {rig, on_up, on_down, on_frame, on_foreign_version};
+    *rig = (struct rig){.listen_fd = -1, .peer = -1};
+    log_init("pgsse-unit", LOG_LEVEL_ERROR);
+    directory_make(&rig->directory);
+    snprintf(rig->path, sizeof rig->path, "%s/broker.sock", rig->directory.path);
+    rig->loop = loop_create();
+    uplink_start(&rig->uplink, rig->loop, rig->directory.path, &owner);
+}
+
+static void rig_accept(struct rig *rig) {
+    for (int i = 0; i < 300 && (rig->peer = sock_accept(rig->listen_fd)) < 0; i++) {
+        run_for(rig->loop, 10);
+    }
+    assert_true(rig->peer >= 0);
+    buf_release(&rig->input);
+    run_turns(rig->loop, 2);
+}
+
+static void rig_close_peer(struct rig *rig) {
+    close(rig->peer);
+    rig->peer = -1;
+    run_turns(rig->loop, 3);
+}
+
+static void rig_end(struct rig *rig) {
+    if (rig->uplink.state != UPLINK_STOPPED) {
+        uplink_stop(&rig->uplink);
+    }
+    loop_reap(rig->loop);
+    loop_destroy(&rig->loop);
+    if (rig->peer >= 0) {
+        close(rig->peer);
+    }
+    if (rig->listen_fd >= 0) {
+        close(rig->listen_fd);
+    }
+    buf_release(&rig->input);
+    directory_remove(&rig->directory);
+}
+
+static void say_bytes(struct rig *rig, struct slice bytes) {
+    send_all(rig->peer, bytes);
+    run_turns(rig->loop, 3);
+}
+
+static void say(struct rig *rig, struct payload *frame) {
+    say_bytes(rig, (struct slice){frame->bytes, frame->length});
+    payload_unref(&frame);
+}
+
+static bool hear(struct rig *rig, struct wire_frame *frame) {
+    run_turns(rig->loop, 2);
+    (void)(drain_all(rig->peer, &rig->input) == true);
+    struct slice left = buf_slice(&rig->input);
+    return left.length > 0 && wire_next(&left, WIRE_REQUEST_BYTES_MAX, frame) == WIRE_NEXT_FRAME;
+}
+
+static void rig_up(struct rig *rig) {
+    rig_start(rig);
+    rig_listen(rig);
+    rig_accept(rig);
+    say(rig, wire_encode_hello(WIRE_WELCOME, 5));
+    assert_true(uplink_is_up(&rig->uplink));
+    assert_int_equal(rig->ups, 1);
+}
+
+static void test_greeting(void **state) {
+    (void)state;
+    struct rig rig;
+    struct wire_frame frame;
+    struct wire_hello hello;
+    rig_start(&rig);
+    rig_listen(&rig);
+    rig_accept(&rig);
+    assert_true(hear(&rig, &frame));
+    assert_int_equal(frame.type, WIRE_HELLO);
+    assert_true(wire_decode_hello(frame.body, &hello));
+    assert_int_equal(hello.version, WIRE_VERSION);
+    assert_int_equal(hello.pid, getpid());
+    assert_false(uplink_is_up(&rig.uplink));
+    say(&rig, wire_encode_hello(WIRE_WELCOME, 5));
+    assert_true(uplink_is_up(&rig.uplink));
+    assert_int_equal(rig.ups, 1);
+    rig_end(&rig);
+}
+
+/* The broker may come later than the handler. */
+static void test_keeps_trying(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_start(&rig);
+    run_for(rig.loop, 200);
+    assert_int_equal(rig.uplink.state, UPLINK_WAITING);
+    assert_true(rig.uplink.failures > 1);
+    rig_listen(&rig);
+    rig_accept(&rig);
+    say(&rig, wire_encode_hello(WIRE_WELCOME, 5));
+    assert_true(uplink_is_up(&rig.uplink));
+    assert_int_equal(rig.downs, 0);
+    assert_int_equal(rig.uplink.failures, 0);
+    rig_end(&rig);
+}
+
+static void test_comes_back_after_a_loss(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_up(&rig);
+    rig_close_peer(&rig);
+    assert_false(uplink_is_up(&rig.uplink));
+    assert_int_equal(rig.downs, 1);
+    rig_accept(&rig);
+    say(&rig, wire_encode_hello(WIRE_WELCOME, 6));
+    assert_true(uplink_is_up(&rig.uplink));
+    assert_int_equal(rig.ups, 2);
+    assert_int_equal(rig.downs, 1);
+    rig_end(&rig);
+}
+
+/* Lost before WELCOME: nobody was told that it is up, so nobody is told that it is down. */
+static void test_lost_while_greeting(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_start(&rig);
+    rig_listen(&rig);
+    rig_accept(&rig);
+    rig_close_peer(&rig);
+    assert_int_equal(rig.ups, 0);
+    assert_int_equal(rig.downs, 0);
+    assert_int_equal(rig.uplink.state, UPLINK_WAITING);
+    rig_end(&rig);
+}
+
+static void test_frames_split_at_every_byte(void **state) {
+    (void)state;
+    struct rig rig;
+    struct wire_position message = {1, {0, "abcdefghijklm", 5}};
+    struct payload *frame = wire_encode_position(WIRE_SUBSCRIBED, &message);
+    rig_up(&rig);
+    for (size_t at = 1; at < frame->length; at++) {
+        say_bytes(&rig, (struct slice){frame->bytes, at});
+        assert_int_equal(rig.frames, (int)at - 1);
+        say_bytes(&rig, (struct slice){frame->bytes + at, frame->length - at});
+        assert_int_equal(rig.frames, (int)at);
+    }
+    assert_true(uplink_is_up(&rig.uplink));
+    payload_unref(&frame);
+    rig_end(&rig);
+}
+
+static void test_frames_in_order(void **state) {
+    (void)state;
+    struct rig rig;
+    struct buf bytes = {0};
+    struct payload *first = wire_encode_ask_report(1);
+    struct payload *second = wire_encode_refused(&(struct wire_refused){1, 403, LITERAL("no")});
+    rig_up(&rig);
+    for (int i = 0; i < 20; i++) {
+        struct payload *frame = i % 3 == 0 ? second : first;
+        buf_append(&bytes, frame->bytes, frame->length);
+    }
+    say_bytes(&rig, buf_slice(&bytes));
+    assert_int_equal(rig.frames, 20);
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(rig.types[i], i % 3 == 0 ? WIRE_REFUSED : WIRE_ASK_REPORT);
+    }
+    payload_unref(&first);
+    payload_unref(&second);
+    buf_release(&bytes);
+    rig_end(&rig);
+}
+
+struct offence {
+    const char *about;
+    struct slice bytes;
+    bool before_welcome;
+};
+
+static void test_offences(void **state) {
+    (void)state;
+    static const struct offence offences[] = {
+        {"garbage instead of WELCOME", LITERAL("HTTP/1.1 200 OK\r\n\r\n"), true},
+        {"a frame before WELCOME", LITERAL("\x04\0\0\0\x49\x01\0\0\0"), true},
+        {"WELCOME with another magic",
+         LITERAL("\x0a\0\0\0\x41"
+                 "pgsX\x01\0\x01\0\0\0"),
+         true},
+        {"a short WELCOME",
+         LITERAL("\x02\0\0\0\x41"
+                 "pg"),
+         true},
+        {"WELCOME twice",
+         LITERAL("\x0a\0\0\0\x41"
+                 "pgss\x01\0\x01\0\0\0"),
+         false},
+        {"a frame of 4 GiB", LITERAL("\xff\xff\xff\xff\x41"), false},
+        {"one byte over the limit", LITERAL("\x01\0\0\x01\x41"), false},
+        {"GOODBYE",
+         LITERAL("\x07\0\0\0\x4a"
+                 "\x03\0\0\0"
+                 "bye"),
+         false},
+        {"a broken GOODBYE",
+         LITERAL("\x02\0\0\0\x4a"
+                 "\xff\xff"),
+         false},
+    };
+    for (size_t i = 0; i < length_of(offences); i++) {
+        struct rig rig;
+        if (offences[i].before_welcome) {
+            rig_start(&rig);
+            rig_listen(&rig);
+            rig_accept(&rig);
+        } else {
+            rig_up(&rig);
+        }
+        say_bytes(&rig, offences[i].bytes);
+        (void)(drain_all(rig.peer, &rig.input) == true);
+        if (rig.uplink.state != UPLINK_WAITING || drain_all(rig.peer, &rig.input) ||
+            rig.downs != (offences[i].before_welcome ? 0 : 1)) {
+            fail_msg("%s: state %d, %d times down", offences[i].about, (int)rig.uplink.state,
+                     rig.downs);
+        }
+        rig_end(&rig);
+    }
+}
+
+static void test_frame_that_the_owner_refuses(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_up(&rig);
+    rig.refuses_frames = true;
+    struct payload *frame = wire_encode_ask_report(1);
+    struct buf two = {0};
+    buf_append(&two, frame->bytes, frame->length);
+    buf_append(&two, frame->bytes, frame->length);
+    say_bytes(&rig, buf_slice(&two));
+    assert_int_equal(rig.frames, 1); /* what stands behind it is not read any more */
+    assert_int_equal(rig.downs, 1);
+    assert_int_equal(rig.uplink.state, UPLINK_WAITING);
+    buf_release(&two);
+    payload_unref(&frame);
+    rig_end(&rig);
+}
+
+static void test_stopped_in_a_callback(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_up(&rig);
+    rig.stops_in_frame = true;
+    struct payload *frame = wire_encode_ask_report(1);
+    struct buf two = {0};
+    buf_append(&two, frame->bytes, frame->length);
+    buf_append(&two, frame->bytes, frame->length);
+    say_bytes(&rig, buf_slice(&two));
+    assert_int_equal(rig.frames, 1);
+    assert_int_equal(rig.uplink.state, UPLINK_STOPPED);
+    buf_release(&two);
+    payload_unref(&frame);
+    rig_end(&rig);
+}
+
+static void test_foreign_version(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_start(&rig);
+    rig_listen(&rig);
+    rig_accept(&rig);
+    say_bytes(&rig, LITERAL("\x0a\0\0\0\x41"
+                            "pgss\x02\0\x01\0\0\0"));
+    assert_int_equal(rig.foreign, 1);
+    assert_int_equal(rig.ups, 0);
+    rig_end(&rig);
+}
+
+static void test_what_is_sent_while_down_is_dropped(void **state) {
+    (void)state;
+    struct rig rig;
+    struct wire_frame frame;
+    rig_start(&rig);
+    uplink_take(&rig.uplink, wire_encode_ask_position(1));
+    rig_listen(&rig);
+    rig_accept(&rig);
+    uplink_take(&rig.uplink, wire_encode_ask_position(2));
+    assert_true(hear(&rig, &frame));
+    assert_int_equal(frame.type, WIRE_HELLO);
+    buf_release(&rig.input);
+    say(&rig, wire_encode_hello(WIRE_WELCOME, 5));
+    assert_false(hear(&rig, &frame));
+    uplink_take(&rig.uplink, wire_encode_ask_position(3));
+    assert_true(hear(&rig, &frame));
+    uint64_t token;
+    assert_int_equal(frame.type, WIRE_ASK_POSITION);
+    assert_true(wire_decode_ask_position(frame.body, &token));
+    assert_int_equal(token, 3);
+    rig_end(&rig);
+}
+
+/* A broker that does not read is lost, not waited for with ever more memory. */
+static void test_broker_that_does_not_read(void **state) {
+    (void)state;
+    struct rig rig;
+    char *reason = repeated('x', 1000000);
+    rig_up(&rig);
+    for (int i = 0; i < 40 && uplink_is_up(&rig.uplink); i++) {
+        uplink_take(&rig.uplink, wire_encode_goodbye(reason));
+        run_turns(rig.loop, 1);
+    }
+    assert_false(uplink_is_up(&rig.uplink));
+    assert_int_equal(rig.downs, 1);
+    free(reason);
+    rig_end(&rig);
+}
+
+RUN_TESTS(TEST(test_greeting), TEST(test_keeps_trying), TEST(test_comes_back_after_a_loss),
+          TEST(test_lost_while_greeting), TEST(test_frames_split_at_every_byte),
+          TEST(test_frames_in_order), TEST(test_offences), TEST(test_frame_that_the_owner_refuses),
+          TEST(test_stopped_in_a_callback), TEST(test_foreign_version),
+          TEST(test_what_is_sent_while_down_is_dropped), TEST(test_broker_that_does_not_read))
