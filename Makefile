@@ -129,7 +129,7 @@ lint-only:
 	  --suppress=missingIncludeSystem --suppress=uninitvar -Icommon -Ibroker -Ifcgi -DPGSSE_VERSION='"x"' common broker fcgi
 	$(foreach room,common broker fcgi,clang-tidy --quiet $(room)/*.c -- -std=c17 $(CPPFLAGS) \
 	  -I$(room) $(call packages_flags,--cflags,fcgi libpq json-c) &&) true
-	shellcheck $(shell grep -rlE '^#!.*\b(ba)?sh' tools tests/bench .ci)
+	shellcheck -x $(shell grep -rlE '^#!.*\b(ba)?sh' tools tests/bench .ci)
 
 ## fmt          format the C sources
 fmt:

@@ -58,7 +58,8 @@ static void write_line(enum log_level level, const char *text) {
     (void)written;
 }
 
-static void write_formatted(enum log_level level, const char *format, va_list arguments) {
+static void printf_like(2, 0)
+    write_formatted(enum log_level level, const char *format, va_list arguments) {
     char text[LOG_LINE_BYTES];
     vsnprintf(text, sizeof text, format, arguments);
     write_line(level, text);

@@ -39,6 +39,7 @@ static void outq_grow(struct outq *queue) {
 }
 
 void outq_take(struct outq *queue, struct payload *payload) {
+    check(payload->length > 0);
     if (queue->count == queue->size) {
         outq_grow(queue);
     }

@@ -46,6 +46,7 @@ static bool is_expected(const struct record_scan *scan) {
         [RECORD_AT_BEGIN] = FCGI_BEGIN,
         [RECORD_AT_PARAMETERS] = FCGI_PARAMETERS,
         [RECORD_AT_BODY] = FCGI_IN,
+        [RECORD_AT_END] = 0, /* nothing is */
     };
     unsigned request_id = u16_at(scan->header + 2);
     bool is_known = scan->stage == RECORD_AT_BEGIN ? u16_at(scan->header + 4) == 8
