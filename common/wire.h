@@ -8,7 +8,7 @@
  *   handler -> broker
  *     HELLO        u32 magic, u16 version, u32 pid     first, once
  *     SUBSCRIBE    u64 token, u8 form, u8 position kind, position, str user, str tenant, topics
- *     UNSUBSCRIBE  u64 token, topics                   the same list again
+ *     UNSUBSCRIBE  u64 token, topics                   the same list again; token 0: it is live
  *     ASK_POSITION u64 token
  *     ASK_HEALTH   u64 token, u32 limit                how many topics at most
  *     REPORT       u32 serial, u8 is_last, u32 count, count times:

@@ -16,6 +16,7 @@ BROKER = BUILD / "pgsse-broker"
 STREAM = BUILD / "pgsse-stream.fcgi"
 PUBLISH = BUILD / "pgsse-publish.fcgi"
 
+READY_SECONDS = 3
 STOP_SECONDS = 10
 PR_SET_PDEATHSIG = 1
 
@@ -87,7 +88,20 @@ class Program:
             raise AssertionError(f"{self.name} still runs after {seconds} s\n{self.log()}") from None
         assert got == status, f"{self.name} ended with {got}, not {status}\n{self.log()}"
 
+    def _await_readiness(self):
+        """Until it has taken SIGTERM over: before that the signal just ends it, which under a
+        sanitizer, whose programs start slowly, a short test would run into."""
+        deadline = time.monotonic() + READY_SECONDS
+        while self.is_running() and time.monotonic() < deadline:
+            with open(f"/proc/{self.pid}/status", encoding="ascii") as status:
+                fields = dict(line.split(":", 1) for line in status)
+            handled = int(fields["SigBlk"], 16) | int(fields["SigCgt"], 16)
+            if handled & 1 << (signal.SIGTERM - 1):
+                return
+            time.sleep(0.01)
+
     def stop(self, number=signal.SIGTERM, seconds=STOP_SECONDS):
+        self._await_readiness()
         self.send_signal(number)
         self.wait(0, seconds)
 
@@ -101,6 +115,7 @@ class Program:
         """For clearing away: ends it and returns its complaints."""
         complaints = []
         try:
+            self._await_readiness()
             self.send_signal(signal.SIGTERM)
             status = self.process.wait(STOP_SECONDS)
             if status not in self.expected:
