@@ -95,8 +95,11 @@ class Program:
         while self.is_running() and time.monotonic() < deadline:
             with open(f"/proc/{self.pid}/status", encoding="ascii") as status:
                 fields = dict(line.split(":", 1) for line in status)
-            handled = int(fields["SigBlk"], 16) | int(fields["SigCgt"], 16)
-            if handled & 1 << (signal.SIGTERM - 1):
+            blocked = int(fields["SigBlk"], 16)
+            caught = int(fields["SigCgt"], 16)
+            terminate = 1 << (signal.SIGTERM - 1)
+            is_forking = blocked & 1 << (signal.SIGHUP - 1)  # libc's fork blocks them all for a moment
+            if caught & terminate or blocked & terminate and not is_forking:
                 return
             time.sleep(0.01)
 
