@@ -103,9 +103,12 @@ class Program:
                 return
             time.sleep(0.01)
 
-    def stop(self, number=signal.SIGTERM, seconds=STOP_SECONDS):
+    def ask_to_stop(self, number=signal.SIGTERM):
         self._await_readiness()
         self.send_signal(number)
+
+    def stop(self, number=signal.SIGTERM, seconds=STOP_SECONDS):
+        self.ask_to_stop(number)
         self.wait(0, seconds)
 
     def kill(self):
@@ -118,8 +121,7 @@ class Program:
         """For clearing away: ends it and returns its complaints."""
         complaints = []
         try:
-            self._await_readiness()
-            self.send_signal(signal.SIGTERM)
+            self.ask_to_stop()
             status = self.process.wait(STOP_SECONDS)
             if status not in self.expected:
                 complaints.append(f"{self.name} ended with {status}")
