@@ -12,7 +12,6 @@ struct broker;
 
 enum {
     HEALTH_WAIT_MS = 200,
-    HEALTH_LIMIT = 1000,                /* topics, unless asked otherwise */
     HEALTH_TOPIC_BYTES_MAX = 512 * 1024 /* of their list: no more topics, whatever was asked */
 };
 

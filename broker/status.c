@@ -134,13 +134,13 @@ static void ask_health(struct status_connection *connection, uint32_t limit) {
 }
 
 static void on_silence(struct loop_timer *timer) {
-    ask_health(container_of(timer, struct status_connection, timer), HEALTH_LIMIT);
+    ask_health(container_of(timer, struct status_connection, timer), WIRE_HEALTH_LIMIT);
 }
 
 /* --- requests ------------------------------------------------------------------------------ */
 
 static bool parse_limit(const char *query, uint32_t *limit) {
-    *limit = HEALTH_LIMIT;
+    *limit = WIRE_HEALTH_LIMIT;
     if (*query == '\0') {
         return true;
     }

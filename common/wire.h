@@ -53,6 +53,7 @@ enum {
     WIRE_REQUEST_BYTES_MAX = 64 * 1024,       /* a body from a handler */
     WIRE_ANSWER_BYTES_MAX = 16 * 1024 * 1024, /* a body from the broker */
     WIRE_TOPICS_MAX = 64,
+    WIRE_HEALTH_LIMIT = 1000, /* topics, unless asked otherwise */
     WIRE_HEALTH_LIMIT_MAX = 65536,
 };
 

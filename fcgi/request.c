@@ -63,7 +63,7 @@ static uint32_t parse_limit(const char *query) {
     int64_t value = -1;
     switch (url_query_value(query, "limit", decoded, sizeof decoded, &length)) {
     case URL_VALUE_ABSENT:
-        return REQUEST_LIMIT_DEFAULT;
+        return WIRE_HEALTH_LIMIT;
     case URL_VALUE_FOUND:
         value = parse_number((struct slice){decoded, length});
         break;

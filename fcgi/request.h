@@ -20,7 +20,7 @@ struct request {
 };
 
 #define REQUEST_LIMIT_BAD UINT32_MAX
-enum { REQUEST_LIMIT_DEFAULT = 1000, REQUEST_LENGTH_NONE = -1, REQUEST_LENGTH_BAD = -2 };
+enum { REQUEST_LENGTH_NONE = -1, REQUEST_LENGTH_BAD = -2 };
 
 struct parameters {
     const void *source;

@@ -1,6 +1,7 @@
 /* From parameters to what the client wants. */
 #include "request.h"
 #include "support.h"
+#include "wire.h"
 
 #define PLACE "0.abcdefghijklm.17"
 
@@ -32,7 +33,7 @@ static void test_nothing_given(void **state) {
     assert_int_equal(request.route.kind, ROUTE_TOPIC_EVENTS);
     assert_string_equal(request.route.topic, "a");
     assert_int_equal(request.position_kind, POSITION_NONE);
-    assert_int_equal(request.limit, REQUEST_LIMIT_DEFAULT);
+    assert_int_equal(request.limit, WIRE_HEALTH_LIMIT);
     assert_false(request.accepts_events);
     assert_string_equal(request.user, "");
     assert_string_equal(request.content_type, "");
