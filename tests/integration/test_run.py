@@ -137,6 +137,21 @@ def test_make_run_is_ready_and_its_three_lines_work(run):
     assert_nothing_left(instance)
 
 
+def test_the_callers_keys_reach_the_programs_and_libpqs_do_not(run):
+    """The private Postgres is found whatever PG* says; PGSSE_* begin the same and are kept."""
+    instance = start(run, PGSSE_KEEP_ALIVE="200ms", PGSSE_RETRY="77ms", PGHOST="/nowhere",
+                     PGOPTIONS="--nonsense")
+    try:
+        instance.await_ready()
+        assert goes_through(instance.url)
+        stream = Stream(instance.url, "quiet")
+        assert stream.read_until(": heartbeat")
+        stream.close()
+    finally:
+        instance.stop()
+    assert_nothing_left(instance)
+
+
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_everything_in_order(instance, sig):
     stream = Stream(instance.url, "goodbye")
