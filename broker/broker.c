@@ -27,23 +27,34 @@ static struct payload *frame_of(struct broker *broker, const struct event *event
     return wire_encode_event(&message);
 }
 
+void broker_count_sent(struct broker *broker, struct topic *topic) {
+    topic->broadcast++;
+    broker->totals.broadcast++;
+}
+
+/* A handler that is closed here takes its own subscription with it, and no other. */
+static void fan_out(struct broker *broker, struct topic *topic, struct payload *frame) {
+    struct subscription *subscription = LIST_FIRST(&topic->subscriptions);
+    while (subscription != NULL) {
+        struct subscription *next = LIST_NEXT(subscription, of_topic);
+        if (subscription->handler->state == HANDLER_SERVED) {
+            broker_count_sent(broker, topic);
+            handler_send(subscription->handler, frame);
+        }
+        subscription = next;
+    }
+}
+
 static void broker_publish(struct broker *broker, const struct event *event) {
     struct topic *topic = topics_touch(&broker->topics, event->topic);
     topic->published++;
     broker->totals.published++;
     note_oddity(broker, event->topic);
-    if (topic->subscribers == 0) {
-        return;
-    }
+    bool is_wanted = topic->subscribers > 0;
     struct payload *frame = frame_of(broker, event);
-    struct subscription *subscription = LIST_FIRST(&topic->subscriptions);
-    while (subscription != NULL) {
-        /* A handler that is closed here takes its own subscription with it, and no other. */
-        struct subscription *next = LIST_NEXT(subscription, of_topic);
-        topic->broadcast++;
-        broker->totals.broadcast++;
-        handler_send(subscription->handler, frame);
-        subscription = next;
+    history_add(&broker->history, topic, broker->markers.count, frame);
+    if (is_wanted) {
+        fan_out(broker, topic, frame);
     }
     payload_unref(&frame);
 }
@@ -66,16 +77,23 @@ void broker_visit_handlers(struct broker *broker, void *argument,
     }
 }
 
-static void serve_held(struct handler *handler, void *argument) {
-    (void)argument;
-    handler_serve_held(handler);
+static void serve_held(struct broker *broker) {
+    struct handler *handler = TAILQ_FIRST(&broker->handlers);
+    while (handler != NULL) {
+        struct handler *next = TAILQ_NEXT(handler, link);
+        handler_serve_held(handler);
+        handler = next;
+    }
 }
 
 static void hear_marker(struct broker *broker, struct slice payload, int sender_pid) {
     switch (markers_hear(&broker->markers, payload, sender_pid, loop_now_ms(broker->loop))) {
     case MARKER_OWN:
+        listener_settle(&broker->listener);
+        broker->listen_fault[0] = '\0';
+        broker_judge(broker);
         canary_on_heard(&broker->canary);
-        broker_visit_handlers(broker, NULL, serve_held);
+        serve_held(broker);
         return;
     case MARKER_FOREIGN:
         return;
@@ -102,7 +120,10 @@ void broker_receive(struct broker *broker, const char *channel, struct slice pay
     }
 }
 
-/* --- condition ---------------------------------------------------------------------------- */
+/* --- condition ----------------------------------------------------------------------------
+ *
+ * A connection that is up again has proved nothing yet: its fault stands until a statement has
+ * completed on the query connection, or a marker has come back on LISTEN. */
 
 bool broker_is_listening(const struct broker *broker) {
     return broker->listener.is_listening;
@@ -113,9 +134,12 @@ void broker_judge(struct broker *broker) {
     if (!broker_is_listening(broker)) {
         fault =
             broker->listen_fault[0] != '\0' ? broker->listen_fault : "LISTEN is not in force yet";
+    } else if (broker->query_fault[0] != '\0') {
+        fault = broker->query_fault;
     } else if (!canary_is_connected(&broker->canary)) {
-        fault = broker->query_fault[0] != '\0' ? broker->query_fault
-                                               : "the query connection is not up yet";
+        fault = "the query connection is not up yet";
+    } else {
+        fault = broker->listen_fault;
     }
     if (fault[0] == '\0') {
         broker->degraded_since_ms = 0;
@@ -137,39 +161,103 @@ static void send_frame(struct handler *handler, void *frame) {
     handler_send(handler, frame);
 }
 
-/* Whatever was sent while nobody listened is missing, and every live client is told so, before
- * anything that was received afterwards. */
+/* Whatever was sent while nobody listened is missing, and everybody is told so, before anything
+ * that was received afterwards: live clients now, the others when they come to this place. */
 static void tell_break(struct broker *broker) {
     struct wire_refresh message = {.reason = SSE_REFRESH_GAP, .dropped = SSE_DROPPED_UNKNOWN};
+    markers_break(&broker->markers, loop_now_ms(broker->loop));
     markers_position(&broker->markers, &message.position);
     struct payload *frame = wire_encode_refresh(&message);
+    history_add_break(&broker->history, broker->markers.count, frame);
     broker_visit_handlers(broker, frame, send_frame);
     payload_unref(&frame);
 }
 
+static void tell_hook(struct broker *broker, enum hook_event event, const char *reason) {
+    struct hook_facts facts = {.reason = reason, .attempt = broker->attempts};
+    hook_tell(&broker->hook, event, &facts);
+}
+
+void broker_on_attempt(struct broker *broker) {
+    broker->attempts++;
+    if (broker->has_listened || broker->attempts > 1) {
+        broker->totals.reconnect_attempts++;
+        tell_hook(broker, HOOK_RECONNECT_ATTEMPT, broker->listen_fault);
+    }
+}
+
 void broker_on_listening(struct broker *broker) {
     log_info("listening");
-    markers_restart(&broker->markers);
+    tell_hook(broker, broker->has_listened ? HOOK_RECONNECT_SUCCESS : HOOK_CONNECT, NULL);
+    broker->attempts = 0;
     broker->listening_since_ms = wall_ms();
-    broker->listen_fault[0] = '\0';
     if (broker->has_listened) {
         broker->totals.reconnects++;
         tell_break(broker);
     }
     broker->has_listened = true;
     broker_judge(broker);
-    broker_visit_handlers(broker, NULL, serve_held);
+    serve_held(broker);
     canary_on_listening(&broker->canary);
 }
 
+static void on_hook_done(void *owner) {
+    struct broker *broker = owner;
+    broker->exit_status = EXIT_FAILURE;
+    loop_stop(broker->loop);
+}
+
+/* The hook has the last word. */
+static void give_up(struct broker *broker) {
+    listener_stop(&broker->listener);
+    snprintf(broker->exit_reason, sizeof broker->exit_reason, "gave up after %llu attempts: %.200s",
+             (unsigned long long)broker->attempts, broker->listen_fault);
+    tell_hook(broker, HOOK_RECONNECT_FAILED, broker->listen_fault);
+    hook_finish(&broker->hook, broker, on_hook_done);
+}
+
 void broker_on_deaf(struct broker *broker, const char *reason) {
-    broker->totals.reconnect_attempts++;
+    uint64_t most = (uint64_t)broker->config->reconnect_attempts;
     canary_on_deaf(&broker->canary);
     note_error(broker, broker->listen_fault, "the LISTEN connection is down", reason);
+    if (broker->attempts == 0) {
+        tell_hook(broker, HOOK_DISCONNECT, broker->listen_fault);
+    } else if (most > 0 && broker->attempts >= most) {
+        give_up(broker);
+    } else {
+        tell_hook(broker, HOOK_ERROR, broker->listen_fault);
+    }
+}
+
+void broker_on_query_completed(struct broker *broker) {
+    broker->query_fault[0] = '\0';
+    broker_judge(broker);
 }
 
 void broker_on_query_lost(struct broker *broker, const char *reason) {
+    struct hook_facts facts = {.reason = broker->query_fault};
     note_error(broker, broker->query_fault, "the query connection is down", reason);
+    hook_tell(&broker->hook, HOOK_ERROR, &facts);
+}
+
+/* Once for each time that it rises above queue_warn. */
+void broker_on_queue_usage(struct broker *broker, double usage) {
+    char reason[BROKER_REASON_BYTES];
+    double most = (double)broker->config->queue_warn / CONFIG_FRACTION_ONE;
+    bool was_high = broker->queue_is_high;
+    broker->queue_is_high = usage > most;
+    if (was_high || !broker->queue_is_high) {
+        return;
+    }
+    snprintf(reason, sizeof reason,
+             "Postgres' NOTIFY queue is %.4g %% full: does a session that listens stay in a "
+             "transaction?",
+             100 * usage);
+    log_limited(&broker->queue_limit, LOG_LEVEL_WARNING, "%s", reason);
+    broker->totals.queue_warnings++;
+    broker->last_queue_warning_ms = wall_ms();
+    struct hook_facts facts = {.reason = reason, .queue_usage = usage};
+    hook_tell(&broker->hook, HOOK_QUEUE_WARNING, &facts);
 }
 
 void broker_refuse_database(struct broker *broker, const char *encoding) {
@@ -229,8 +317,11 @@ struct broker *broker_create(struct loop *loop, const struct config *config) {
     listener_init(&broker->listener, broker);
     canary_init(&broker->canary, broker);
     health_init(&broker->health, broker);
+    hook_init(&broker->hook, loop, config->hook, config->hook_timeout);
     markers_init(&broker->markers, config->marker_memory, broker->listener.channels,
-                 LISTENER_CHANNELS);
+                 LISTENER_CHANNELS, loop_now_ms(loop));
+    history_init(&broker->history, &broker->topics, (size_t)config->history_bytes,
+                 (size_t)config->ring_capacity);
     broker_judge(broker);
     return broker;
 }
@@ -259,6 +350,8 @@ void broker_destroy(struct broker **place) {
     listener_release(&broker->listener);
     canary_release(&broker->canary);
     health_release(&broker->health);
+    history_release(&broker->history);
+    hook_release(&broker->hook);
     topics_release(&broker->topics);
     markers_release(&broker->markers);
     event_parser_release(&broker->parser);

@@ -2,8 +2,9 @@
  *
  *   broker_receive     counts the notification; a marker goes to markers, anything else on to
  *   event_parse        text -> event, its body encoded, once
- *   broker_publish     finds who subscribes and makes one frame,
- *   handler_send       of which every handler with a subscriber gets a reference;
+ *   broker_publish     makes one frame,
+ *   history_add        which the log keeps for those who come back,
+ *   handler_send       and of which every handler with a subscriber gets a reference;
  *   on_flush           at the end of the turn writes what waits for a handler, in one go
  *
  * broker_receive is the only way in: it knows nothing of libpq, so another source of events can be
@@ -18,6 +19,8 @@
 #include "event.h"
 #include "handler.h"
 #include "health.h"
+#include "history.h"
+#include "hook.h"
 #include "listener.h"
 #include "log.h"
 #include "markers.h"
@@ -38,6 +41,7 @@ struct broker_totals {
     uint64_t reconnects;
     uint64_t reconnect_attempts;
     uint64_t errors;
+    uint64_t queue_warnings;
 };
 
 struct broker {
@@ -47,12 +51,14 @@ struct broker {
     struct canary canary;
     struct markers markers;
     struct topics topics;
+    struct history history;
     struct event_parser parser;
     struct handler_list handlers;
     size_t handler_count;
     struct door door;
     struct status status;
     struct health health;
+    struct hook hook;
     struct loop_timer tick;
     struct broker_totals totals;
     struct log_limit bad_limit;
@@ -63,10 +69,15 @@ struct broker {
     bool has_listened;         /* at least once */
     int64_t degraded_since_ms; /* wall clock; 0: all is well */
     char degraded_reason[BROKER_REASON_BYTES];
-    char listen_fault[BROKER_REASON_BYTES]; /* why LISTEN is down; "" while it is not */
-    char query_fault[BROKER_REASON_BYTES];
-    int exit_status;                       /* of the process, once the loop has stopped */
-    char exit_reason[BROKER_REASON_BYTES]; /* why it is not 0 */
+    char listen_fault[BROKER_REASON_BYTES]; /* why LISTEN was lost; "" when a marker came since */
+    char query_fault[BROKER_REASON_BYTES];  /* the same; "" when a statement completed since */
+    int exit_status;                        /* of the process, once the loop has stopped */
+    char exit_reason[BROKER_REASON_BYTES];  /* why it is not 0 */
+
+    uint64_t attempts; /* to listen, begun since LISTEN was last in force, or the start */
+    bool queue_is_high;
+    int64_t last_queue_warning_ms; /* wall clock; 0: none yet */
+    struct log_limit queue_limit;
 };
 
 /* Builds everything and starts nothing. */
@@ -89,6 +100,9 @@ bool broker_is_listening(const struct broker *broker);
 void broker_visit_handlers(struct broker *broker, void *argument,
                            void (*visit)(struct handler *handler, void *argument));
 
+/* An event of the topic goes to a handler: counted. */
+void broker_count_sent(struct broker *broker, struct topic *topic);
+
 /* Sets or clears the degraded state from what the parts say. */
 void broker_judge(struct broker *broker);
 
@@ -98,8 +112,12 @@ void broker_ask_health(struct broker *broker, struct handler *handler, uint64_t 
 
 /* --- what the parts report ---------------------------------------------------------------- */
 
+void broker_on_attempt(struct broker *broker);
 void broker_on_listening(struct broker *broker);
+/* LISTEN was in force and is not any more, or the attempt that broker_on_attempt told of failed. */
 void broker_on_deaf(struct broker *broker, const char *reason);
+void broker_on_queue_usage(struct broker *broker, double usage);
+void broker_on_query_completed(struct broker *broker); /* a statement on it */
 void broker_on_query_lost(struct broker *broker, const char *reason);
 void broker_refuse_database(struct broker *broker, const char *encoding);
 void broker_on_report(struct broker *broker, uint32_t before, uint32_t serial);

@@ -14,11 +14,50 @@ static void on_due(struct loop_timer *timer) {
     send_marker(container_of(timer, struct canary, due));
 }
 
+/* The marker's statement asks for the queue's usage, too. */
+static int64_t interval_ms(const struct canary *canary) {
+    const struct config *config = canary->broker->config;
+    return config->queue_poll < config->canary_interval ? config->queue_poll
+                                                        : config->canary_interval;
+}
+
+static bool is_asked(const struct canary *canary) {
+    return canary->asked > canary->sent;
+}
+
+static int64_t due_in_ms(const struct canary *canary) {
+    if (!is_asked(canary)) {
+        return interval_ms(canary);
+    }
+    int64_t spent_ms =
+        canary->barriers_ms - (int64_t)CANARY_BARRIERS_AT_ONCE * CANARY_BARRIER_COST_MS;
+    int64_t next_ms = canary->sent_ms + CANARY_BARRIER_MS;
+    int64_t left_ms = (next_ms > spent_ms ? next_ms : spent_ms) - loop_now_ms(canary->broker->loop);
+    return canary->sent == 0 || left_ms < 0 ? 0 : left_ms;
+}
+
+static void spend_barrier(struct canary *canary) {
+    int64_t now_ms = loop_now_ms(canary->broker->loop);
+    int64_t from_ms = canary->barriers_ms > now_ms ? canary->barriers_ms : now_ms;
+    canary->barriers_ms = from_ms + CANARY_BARRIER_COST_MS;
+}
+
 static void rest(struct canary *canary) {
     canary->state = CANARY_RESTING;
     loop_timer_stop(canary->broker->loop, &canary->timeout);
-    loop_timer_start(canary->broker->loop, &canary->due, canary->broker->config->canary_interval,
-                     on_due);
+    loop_timer_start(canary->broker->loop, &canary->due, due_in_ms(canary), on_due);
+}
+
+uint64_t canary_ask_barrier(struct canary *canary) {
+    canary->asked = canary->sent + 1;
+    if (canary->state == CANARY_RESTING) {
+        rest(canary);
+    }
+    return canary->asked;
+}
+
+bool canary_has_passed(const struct canary *canary, uint64_t barrier) {
+    return canary->heard >= barrier;
 }
 
 /* --- flying ------------------------------------------------------------------------------ */
@@ -48,6 +87,7 @@ static void fly(struct canary *canary) {
 }
 
 void canary_on_heard(struct canary *canary) {
+    canary->heard = canary->sent;
     canary->round_trip_ms = (double)(clock_us() - canary->sent_us) / 1000.0;
     listener_verify(&canary->broker->listener);
     switch (canary->state) {
@@ -72,7 +112,8 @@ static void on_sent(void *self, const struct pg_result *result) {
     }
     pg_settled(canary->pg);
     canary->queue_usage = strtod(pg_value(result, 0, 0), NULL);
-    broker_judge(canary->broker);
+    broker_on_queue_usage(canary->broker, canary->queue_usage);
+    broker_on_query_completed(canary->broker);
     if (canary->was_heard || !broker_is_listening(canary->broker)) {
         rest(canary);
     } else if (canary->is_stale) {
@@ -99,6 +140,11 @@ static void send_marker(struct canary *canary) {
     canary->state = CANARY_SENDING;
     canary->was_heard = false;
     canary->is_stale = false;
+    if (is_asked(canary)) {
+        spend_barrier(canary);
+    }
+    canary->sent++;
+    canary->sent_ms = loop_now_ms(loop);
     canary->sent_us = clock_us();
     loop_timer_start(loop, &canary->timeout, canary->broker->config->canary_timeout, on_not_sent);
     pg_query(canary->pg, marker_statement, 1, parameters, on_sent);
@@ -124,6 +170,7 @@ static void on_lost(void *self, const char *reason) {
 void canary_on_listening(struct canary *canary) {
     if (canary->state == CANARY_SENDING) {
         canary->is_stale = true;
+        canary->was_heard = false; /* it was, by the LISTEN before */
         return;
     }
     loop_timer_stop(canary->broker->loop, &canary->timeout);
@@ -149,7 +196,7 @@ void canary_init(struct canary *canary, struct broker *broker) {
         .reconnect_min_ms = broker->config->reconnect_min,
         .reconnect_max_ms = broker->config->reconnect_max,
     };
-    struct pg_owner owner = {canary, on_connected, on_lost, NULL};
+    struct pg_owner owner = {canary, on_connected, on_lost, NULL, NULL};
     canary->pg = pg_create(broker->loop, &settings, &owner);
 }
 

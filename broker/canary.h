@@ -1,8 +1,8 @@
 /* The second connection: sends the broker's markers, and watches that they are heard.
  *
- * Every canary_interval, and at once when LISTEN has come into force, a marker goes to Postgres
- * here and comes back on the LISTEN connection. That proves in one stroke that both connections
- * reach the same server, that it commits, and that it still delivers:
+ * Every canary_interval or queue_poll, whichever is shorter, and at once when LISTEN has come into
+ * force, a marker goes to Postgres here and comes back on the LISTEN connection. That proves in one
+ * stroke that both connections reach the same server, that it commits, and that it still delivers:
  *
  *   statement does not complete in canary_timeout  ->  this connection is replaced
  *   statement completed, marker not heard, and no
@@ -14,6 +14,12 @@
 #include "pg.h"
 
 struct broker;
+
+enum {
+    CANARY_BARRIER_MS = 100,
+    CANARY_BARRIERS_AT_ONCE = 100,
+    CANARY_BARRIER_COST_MS = 1000,
+};
 
 enum canary_state {
     CANARY_RESTING, /* until the next marker is due */
@@ -27,8 +33,13 @@ struct canary {
     struct loop_timer due; /* RESTING: the next marker */
     struct loop_timer timeout;
     enum canary_state state;
-    bool was_heard; /* SENDING: the marker came back before the statement's own answer */
-    bool is_stale;  /* SENDING: the marker is from before the LISTEN that is in force */
+    uint64_t sent;       /* markers, since the start */
+    uint64_t heard;      /* the number of the newest of them that came back */
+    uint64_t asked;      /* a subscription waits for that one */
+    int64_t sent_ms;     /* the last one */
+    int64_t barriers_ms; /* until when barriers are spent: see canary_ask_barrier */
+    bool was_heard;      /* SENDING: the marker came back before the statement's own answer */
+    bool is_stale;       /* SENDING: the marker is from before the LISTEN that is in force */
     int64_t sent_us;
     int64_t completed_ms; /* FLYING: since when the marker should have been heard */
     double round_trip_ms; /* of the last marker heard; -1: none yet */
@@ -47,5 +58,14 @@ void canary_on_deaf(struct canary *canary);
 
 /* Our marker was heard. */
 void canary_on_heard(struct canary *canary);
+
+/* Sends a marker soon, not only when it is due, and returns its number: it will be sent after now.
+ * A barrier: see replay.h. However many ask, there is at most one in CANARY_BARRIER_MS, and after
+ * CANARY_BARRIERS_AT_ONCE, for as long as it goes on, one in CANARY_BARRIER_COST_MS: every broker
+ * remembers every marker, and strange positions must not push out the others. */
+uint64_t canary_ask_barrier(struct canary *canary) must_check;
+
+/* The marker with that number, or a later one, was heard. */
+bool canary_has_passed(const struct canary *canary, uint64_t barrier) must_check;
 
 bool canary_is_connected(const struct canary *canary);

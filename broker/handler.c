@@ -11,9 +11,10 @@
 
 enum {
     HANDLER_READ_BYTES = 64 * 1024,
-    HANDLER_DEADLINE_MS = 10000, /* for a HELLO, and for a frame that was begun */
+    HANDLER_DEADLINE_MS = 10000, /* for HELLO and RESUME, and for a frame that was begun */
     HANDLER_POSITION_MS = 1000,
-    HANDLER_HELD_MAX = 65536,
+    HANDLER_WAITING_MAX = 65536,        /* subscriptions on their way, and questions */
+    HANDLER_REFILL_BYTES = 1024 * 1024, /* so much at most is made for it in one turn */
 };
 
 /* --- end --------------------------------------------------------------------------------- */
@@ -23,10 +24,14 @@ static void on_reap(struct loop_task *task) {
     close(handler->fd);
     buf_release(&handler->input);
     outq_release(&handler->output);
-    struct held_request *held;
-    while ((held = TAILQ_FIRST(&handler->held)) != NULL) {
-        TAILQ_REMOVE(&handler->held, held, link);
-        free(held);
+    struct replay *replay;
+    while ((replay = handler->replays) != NULL) {
+        replay_destroy(&replay);
+    }
+    struct position_question *question;
+    while ((question = TAILQ_FIRST(&handler->questions)) != NULL) {
+        TAILQ_REMOVE(&handler->questions, question, link);
+        free(question);
     }
     free(handler);
 }
@@ -46,6 +51,7 @@ void handler_close(struct handler *handler, const char *reason) {
     broker->handler_count--;
     loop_io_stop(broker->loop, &handler->io);
     loop_timer_stop(broker->loop, &handler->deadline);
+    loop_timer_stop(broker->loop, &handler->refill);
     loop_flush_cancel(broker->loop, &handler->flush);
     loop_reap_soon(broker->loop, &handler->reap, on_reap);
     broker_on_handler_closed(broker, handler);
@@ -66,6 +72,27 @@ static void part_with(struct handler *handler, const char *reason) {
 
 /* --- output ------------------------------------------------------------------------------ */
 
+static void on_refill(struct loop_timer *timer) {
+    struct handler *handler = container_of(timer, struct handler, refill);
+    if (handler->state == HANDLER_RESUMING) {
+        resume_pump(handler);
+    }
+    struct replay *replay = TAILQ_FIRST(&handler->ready);
+    while (replay != NULL && handler->state == HANDLER_SERVED && handler_wants_more(handler)) {
+        struct replay *next = TAILQ_NEXT(replay, link);
+        replay_pump(replay);
+        replay = next;
+    }
+}
+
+void handler_refill_soon(struct handler *handler) {
+    bool has_more = (handler->state == HANDLER_RESUMING && handler->resume.is_place) ||
+                    !TAILQ_EMPTY(&handler->ready);
+    if (has_more && handler_wants_more(handler)) {
+        loop_timer_start(handler->broker->loop, &handler->refill, 0, on_refill);
+    }
+}
+
 static void on_flush(struct loop_task *task) {
     struct handler *handler = container_of(task, struct handler, flush);
     if (handler->state == HANDLER_SERVED &&
@@ -78,14 +105,22 @@ static void on_flush(struct loop_task *task) {
     switch (outq_write(&handler->output, handler->fd)) {
     case OUTQ_EMPTY:
         loop_io_change(handler->broker->loop, &handler->io, LOOP_READ);
+        handler_refill_soon(handler);
         return;
     case OUTQ_BLOCKED:
         loop_io_change(handler->broker->loop, &handler->io, LOOP_READ | LOOP_WRITE);
+        handler_refill_soon(handler);
         return;
     case OUTQ_BROKEN:
         handler_close(handler, strerror(errno));
         return;
     }
+}
+
+bool handler_wants_more(const struct handler *handler) {
+    size_t half = (size_t)handler->broker->config->handler_queue_bytes / 2;
+    return handler->output.queued_bytes <
+           (half < HANDLER_REFILL_BYTES ? half : (size_t)HANDLER_REFILL_BYTES);
 }
 
 bool handler_has_room(const struct handler *handler, size_t bytes) {
@@ -128,82 +163,52 @@ void handler_tell_position(struct handler *handler) {
     }
 }
 
-/* --- requests ---------------------------------------------------------------------------- */
+/* --- what can be told, and when ------------------------------------------------------------ */
 
-static void answer_subscription(struct handler *handler, const struct held_request *request) {
-    bool was_elsewhere = request->position_kind != POSITION_NONE;
-    struct wire_accepted accepted = {.token = request->token, .follows = was_elsewhere};
-    markers_position(&handler->broker->markers, &accepted.position);
-    handler_take(handler, wire_encode_accepted(&accepted));
-    if (was_elsewhere) { /* nothing is kept yet that could be replayed */
-        struct wire_refresh refresh = {.token = request->token,
-                                       .position = accepted.position,
-                                       .reason = SSE_REFRESH_UNKNOWN_POSITION,
-                                       .dropped = SSE_DROPPED_UNKNOWN};
-        handler_take(handler, wire_encode_refresh(&refresh));
-    }
-    struct wire_position subscribed = {request->token, accepted.position};
-    handler_take(handler, wire_encode_position(WIRE_SUBSCRIBED, &subscribed));
-    handler->position_sent = accepted.position;
+void handler_tell_subscribed(struct handler *handler, const struct wire_position *message) {
+    handler->position_sent = message->position;
     handler->position_sent_ms = loop_now_ms(handler->broker->loop);
+    handler_take(handler, wire_encode_position(WIRE_SUBSCRIBED, message));
 }
 
-static void answer_position(struct handler *handler, const struct held_request *request) {
-    struct wire_position message = {.token = request->token};
+static void answer_question(struct handler *handler, struct position_question *question) {
+    struct wire_position message = {.token = question->token};
     markers_position(&handler->broker->markers, &message.position);
+    TAILQ_REMOVE(&handler->questions, question, link);
+    handler->question_count--;
+    free(question);
     handler_take(handler, wire_encode_position(WIRE_POSITION, &message));
 }
 
 /* A position is handed out only if other brokers can know it. */
-static bool can_answer(const struct handler *handler, const struct held_request *request) {
+static void answer_questions(struct handler *handler) {
     const struct broker *broker = handler->broker;
-    return request->type == WIRE_SUBSCRIBE
-               ? broker_is_listening(broker)
-               : broker_is_listening(broker) && broker->markers.is_public;
-}
-
-static void answer(struct handler *handler, const struct held_request *request) {
-    if (request->type == WIRE_SUBSCRIBE) {
-        answer_subscription(handler, request);
-    } else {
-        answer_position(handler, request);
+    struct position_question *question;
+    while (handler->state == HANDLER_SERVED && broker_is_listening(broker) &&
+           broker->markers.is_public && (question = TAILQ_FIRST(&handler->questions)) != NULL) {
+        answer_question(handler, question);
     }
-}
-
-static void held_remove(struct handler *handler, struct held_request *held) {
-    TAILQ_REMOVE(&handler->held, held, link);
-    handler->held_count--;
-    free(held);
 }
 
 void handler_serve_held(struct handler *handler) {
-    struct held_request *held = TAILQ_FIRST(&handler->held);
-    while (held != NULL && handler->state == HANDLER_SERVED) {
-        struct held_request *next = TAILQ_NEXT(held, link);
-        if (can_answer(handler, held)) {
-            answer(handler, held);
-            held_remove(handler, held);
-        }
-        held = next;
-    }
-}
-
-static void hold(struct handler *handler, const struct held_request *request) {
-    if (handler->held_count == HANDLER_HELD_MAX) {
-        part_with(handler, "too many requests wait for Postgres");
+    if (handler->state == HANDLER_RESUMING) {
+        resume_pump(handler); /* it may have waited for LISTEN */
         return;
     }
-    struct held_request *held = must_alloc(sizeof *held);
-    *held = *request;
-    TAILQ_INSERT_TAIL(&handler->held, held, link);
-    handler->held_count++;
+    struct replay *replay = TAILQ_FIRST(&handler->held);
+    while (replay != NULL && handler->state == HANDLER_SERVED) {
+        struct replay *next = TAILQ_NEXT(replay, link);
+        replay_decide(replay);
+        replay = next;
+    }
+    answer_questions(handler);
 }
 
-static void answer_or_hold(struct handler *handler, const struct held_request *request) {
-    if (can_answer(handler, request)) {
-        answer(handler, request);
-    } else {
-        hold(handler, request);
+void handler_on_resumed(struct handler *handler) {
+    if (handler->state == HANDLER_RESUMING) {
+        handler->state = HANDLER_SERVED;
+        handler_tell_position(handler);
+        handler_serve_held(handler);
     }
 }
 
@@ -219,7 +224,7 @@ static bool on_hello(struct handler *handler, struct slice body) {
         part_with(handler, "speaks another version of the protocol");
         return true;
     }
-    handler->state = HANDLER_SERVED;
+    handler->state = HANDLER_INTRODUCED;
     handler->report_asked = handler->broker->health.last_serial; /* what was asked before it came */
     handler->report_given = handler->report_asked;               /* is not its to answer */
     handler_take(handler, wire_encode_hello(WIRE_WELCOME, (uint32_t)getpid()));
@@ -236,18 +241,54 @@ static bool topics_are_valid(const struct wire_topics *topics) {
     return true;
 }
 
+static bool has_waiting_room(struct handler *handler) {
+    if (HASH_COUNT(handler->replays) + handler->question_count < HANDLER_WAITING_MAX) {
+        return true;
+    }
+    part_with(handler, "too many of its requests wait");
+    return false;
+}
+
+static bool on_resume(struct handler *handler, struct slice body) {
+    struct wire_resume message;
+    struct wire_resume_entry entry;
+    if (!wire_decode_resume(body, &message)) {
+        return false;
+    }
+    while (wire_next_resume_entry(&message, &entry)) {
+        if (!topic_is_valid(entry.topic)) {
+            return false;
+        }
+        (void)topics_subscribe(&handler->broker->topics, entry.topic, handler,
+                               &handler->subscriptions, entry.clients);
+    }
+    if (message.count > 0 || message.entries.length > 0) {
+        return false;
+    }
+    if (message.is_last) {
+        handler->state = HANDLER_RESUMING;
+        resume_begin(handler, message.position_kind, &message.position);
+    }
+    return true;
+}
+
 static bool on_subscribe(struct handler *handler, struct slice body) {
     struct wire_subscribe message;
     if (!wire_decode_subscribe(body, &message) || !topics_are_valid(&message.topics)) {
         return false;
     }
-    for (size_t i = 0; i < message.topics.count; i++) {
-        topics_subscribe(&handler->broker->topics, message.topics.names[i], handler,
-                         &handler->subscriptions);
+    return !has_waiting_room(handler) || replay_create(handler, &message);
+}
+
+static bool on_credit(struct handler *handler, struct slice body) {
+    struct wire_credit message;
+    if (!wire_decode_credit(body, &message)) {
+        return false;
     }
-    struct held_request request = {
-        .type = WIRE_SUBSCRIBE, .token = message.token, .position_kind = message.position_kind};
-    answer_or_hold(handler, &request);
+    struct replay *replay = replay_find(handler, message.token);
+    if (replay != NULL) { /* it may just have ended */
+        replay_grant(replay, message.bytes);
+    }
     return true;
 }
 
@@ -256,28 +297,31 @@ static bool on_unsubscribe(struct handler *handler, struct slice body) {
     if (!wire_decode_unsubscribe(body, &message)) {
         return false;
     }
+    struct replay *replay = replay_find(handler, message.token);
+    if (replay != NULL) {
+        replay_end(&replay); /* before the topics that it borrows */
+    }
     for (size_t i = 0; i < message.topics.count; i++) {
         if (!topics_unsubscribe(&handler->broker->topics, message.topics.names[i], handler,
                                 &handler->subscriptions)) {
             return false;
         }
     }
-    struct held_request *held;
-    TAILQ_FOREACH(held, &handler->held, link) {
-        if (held->token == message.token) {
-            held_remove(handler, held);
-            break;
-        }
-    }
     return true;
 }
 
 static bool on_ask_position(struct handler *handler, struct slice body) {
-    struct held_request request = {.type = WIRE_ASK_POSITION};
-    if (!wire_decode_ask_position(body, &request.token)) {
+    uint64_t token;
+    if (!wire_decode_ask_position(body, &token)) {
         return false;
     }
-    answer_or_hold(handler, &request);
+    if (has_waiting_room(handler)) {
+        struct position_question *question = must_zalloc(sizeof *question);
+        question->token = token;
+        TAILQ_INSERT_TAIL(&handler->questions, question, link);
+        handler->question_count++;
+        answer_questions(handler);
+    }
     return true;
 }
 
@@ -329,13 +373,23 @@ static bool on_report(struct handler *handler, struct slice body) {
     return true;
 }
 
+/* HELLO comes first, then RESUME, then anything else. */
+static bool is_in_order(const struct handler *handler, enum wire_type type) {
+    return (type == WIRE_HELLO) == (handler->state == HANDLER_GREETING) &&
+           (type == WIRE_RESUME) == (handler->state == HANDLER_INTRODUCED);
+}
+
 static bool on_frame(struct handler *handler, const struct wire_frame *frame) {
-    if ((frame->type == WIRE_HELLO) != (handler->state == HANDLER_GREETING)) {
+    if (!is_in_order(handler, frame->type)) {
         return false;
     }
     switch (frame->type) {
     case WIRE_HELLO:
         return on_hello(handler, frame->body);
+    case WIRE_RESUME:
+        return on_resume(handler, frame->body);
+    case WIRE_CREDIT:
+        return on_credit(handler, frame->body);
     case WIRE_SUBSCRIBE:
         return on_subscribe(handler, frame->body);
     case WIRE_UNSUBSCRIBE:
@@ -351,6 +405,7 @@ static bool on_frame(struct handler *handler, const struct wire_frame *frame) {
     case WIRE_REFUSED:
     case WIRE_REFRESH:
     case WIRE_SUBSCRIBED:
+    case WIRE_REPLAY:
     case WIRE_EVENT:
     case WIRE_POSITION:
     case WIRE_HEALTH:
@@ -363,16 +418,20 @@ static bool on_frame(struct handler *handler, const struct wire_frame *frame) {
 
 /* --- input ------------------------------------------------------------------------------- */
 
+static bool is_introduced(const struct handler *handler) {
+    return handler->state == HANDLER_RESUMING || handler->state == HANDLER_SERVED;
+}
+
 static void on_deadline(struct loop_timer *timer) {
     struct handler *handler = container_of(timer, struct handler, deadline);
-    part_with(handler, handler->state == HANDLER_GREETING ? "said nothing that begins with HELLO"
-                                                          : "did not finish a frame");
+    part_with(handler,
+              is_introduced(handler) ? "did not finish a frame" : "did not introduce itself");
 }
 
 /* A frame that was begun must end in time; between frames there may be any silence. */
 static void watch_half_frame(struct handler *handler) {
     struct loop *loop = handler->broker->loop;
-    if (handler->state != HANDLER_SERVED) {
+    if (!is_introduced(handler)) {
         return;
     }
     if (handler->input.length == 0) {
@@ -399,7 +458,9 @@ static void take_frames(struct handler *handler) {
             part_with(handler, "sent a frame that breaks the protocol");
             return;
         }
-        loop_timer_stop(handler->broker->loop, &handler->deadline);
+        if (is_introduced(handler)) {
+            loop_timer_stop(handler->broker->loop, &handler->deadline);
+        }
     }
     if (handler->state != HANDLER_CLOSED) {
         buf_consume(&handler->input, length - left.length);
@@ -436,6 +497,8 @@ void handler_create(struct broker *broker, int fd, pid_t pid) {
     handler->state = HANDLER_GREETING;
     LIST_INIT(&handler->subscriptions);
     TAILQ_INIT(&handler->held);
+    TAILQ_INIT(&handler->ready);
+    TAILQ_INIT(&handler->questions);
     TAILQ_INSERT_TAIL(&broker->handlers, handler, link);
     broker->handler_count++;
     loop_io_start(broker->loop, &handler->io, fd, LOOP_READ, on_ready);

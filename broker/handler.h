@@ -1,32 +1,39 @@
 /* One connected handler process: its frames in, its queue out.
  *
- * The life of a connection is enum handler_state, changed in handler.c only. What a handler asks
- * for is answered when the broker can: subscriptions wait here while Postgres is not listened to.
- * Sending pushes a reference and marks the handler dirty; the flush phase writes. A handler that
- * does not keep up, breaks the protocol or goes away is closed with a reason. */
+ * The life of a connection, changed in handler.c only:
+ *
+ *   GREETING    its HELLO has not come yet
+ *   INTRODUCED  its RESUME has not come whole
+ *   RESUMING    its live clients are being brought to the head (resume.h); its subscriptions wait
+ *   SERVED      fan-out sends to it
+ *   CLOSED      freed at the end of this turn
+ *
+ * Sending pushes a reference and marks the handler dirty; the flush phase writes. Replays fill the
+ * queue only to a part, and again when it has drained. A handler that does not keep up, breaks the
+ * protocol or goes away is closed with a reason. */
 #pragma once
 
 #include "loop.h"
 #include "outq.h"
-#include "topics.h"
-#include "wire.h"
+#include "replay.h"
+#include "resume.h"
 
 struct broker;
 
 enum handler_state {
-    HANDLER_GREETING, /* its HELLO has not come yet */
+    HANDLER_GREETING,
+    HANDLER_INTRODUCED,
+    HANDLER_RESUMING,
     HANDLER_SERVED,
-    HANDLER_CLOSED, /* freed at the end of this turn */
+    HANDLER_CLOSED,
 };
 
-/* What a handler asked for and cannot be told yet. */
-struct held_request {
-    TAILQ_ENTRY(held_request) link;
-    enum wire_type type; /* WIRE_SUBSCRIBE or WIRE_ASK_POSITION */
+/* A question for the position that cannot be answered yet. */
+struct position_question {
+    TAILQ_ENTRY(position_question) link;
     uint64_t token;
-    enum position_kind position_kind; /* of a subscription */
 };
-TAILQ_HEAD(held_list, held_request);
+TAILQ_HEAD(question_list, position_question);
 
 struct handler {
     struct broker *broker; /* borrowed */
@@ -35,14 +42,19 @@ struct handler {
     pid_t pid; /* as the kernel says */
     int fd;
     struct loop_io io;
-    struct loop_timer deadline; /* for the HELLO, or for the rest of a frame begun */
+    struct loop_timer deadline; /* for HELLO and RESUME, or for the rest of a frame begun */
     struct loop_task flush;
     struct loop_task reap;
     struct buf input;
     struct outq output;
     struct subscription_list subscriptions;
-    struct held_list held;
-    size_t held_count;
+    struct resume resume;
+    struct replay *replays; /* owned; by token */
+    struct replay_list held;
+    struct replay_list ready;
+    struct loop_timer refill; /* the next turn: replays go on */
+    struct question_list questions;
+    size_t question_count;
     struct position position_sent; /* the last that it knows of */
     int64_t position_sent_ms;
     uint32_t report_asked; /* serial of the last ASK_REPORT */
@@ -62,8 +74,20 @@ void handler_send(struct handler *handler, struct payload *frame);
 /* Whether a frame of that size can be queued without closing it. */
 bool handler_has_room(const struct handler *handler, size_t bytes) must_check;
 
+/* Replays go on in the next turn, so that a long one never keeps the loop from Postgres. */
+void handler_refill_soon(struct handler *handler);
+
+/* Whether a replay should send more now. */
+bool handler_wants_more(const struct handler *handler) must_check;
+
 /* Answers what is held and can be answered now. */
 void handler_serve_held(struct handler *handler);
+
+/* RESUMING: it has reached the head. */
+void handler_on_resumed(struct handler *handler);
+
+/* A client of it is live from here on. */
+void handler_tell_subscribed(struct handler *handler, const struct wire_position *message);
 
 /* Tells it the broker's position, if it has moved since it was last told. */
 void handler_tell_position(struct handler *handler);

@@ -4,7 +4,6 @@
 
 #include <json-c/json.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { HTTP_OK = 200, HTTP_UNAVAILABLE = 503 };
 
@@ -29,18 +28,13 @@ static void add_number(struct json_object *object, const char *name, double valu
     json_object_object_add(object, name, value < 0 ? NULL : json_object_new_double_s(value, text));
 }
 
-/* RFC 3339 in UTC with milliseconds; 0 is null. */
+/* 0 is null. */
 static void add_time(struct json_object *object, const char *name, int64_t ms) {
-    char text[40];
-    time_t seconds = (time_t)(ms / 1000);
-    struct tm parts;
-    if (ms == 0 || gmtime_r(&seconds, &parts) == NULL) {
-        add_text(object, name, NULL);
-        return;
+    char text[WALL_TEXT_BYTES];
+    if (ms != 0) {
+        (void)wall_print(ms, text);
     }
-    size_t length = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-    snprintf(text + length, sizeof text - length, ".%03dZ", (int)(ms % 1000));
-    add_text(object, name, text);
+    add_text(object, name, ms == 0 ? NULL : text);
 }
 
 /* What is queued at the moment, summed from the parts that hold it. */
@@ -84,8 +78,8 @@ static struct queued topic_queued(const struct topic *topic) {
     return queued;
 }
 
-static uint64_t topic_memory(const struct topic *topic) {
-    uint64_t bytes = sizeof *topic + topic->name_length + 1;
+static uint64_t subscriptions_memory(const struct topic *topic) {
+    uint64_t bytes = 0;
     const struct subscription *subscription;
     LIST_FOREACH(subscription, &topic->subscriptions, of_topic) {
         bytes += sizeof *subscription;
@@ -112,7 +106,9 @@ static struct json_object *topic_document(const struct broker *broker, const str
     add_count(object, "delivered_frames", topic->delivered);
     add_count(object, "dropped_clients", topic->dropped_clients);
     add_count(object, "dropped_events", topic->dropped_events);
-    add_count(object, "memory_usage_bytes", topic_memory(topic) + queued.event_bytes);
+    add_count(object, "memory_usage_bytes",
+              topic_bytes(topic) + trail_bytes(&topic->trail) + subscriptions_memory(topic) +
+                  queued.event_bytes);
     add_count(object, "last_activity_unix", (uint64_t)(topic->last_activity_ms / 1000));
     add_bool(object, "is_idle", topic_is_idle(broker, topic, now_ms));
     return object;
@@ -166,7 +162,8 @@ static void sum_topic(struct sums *sums, const struct broker *broker, const stru
                       int64_t now_ms) {
     sums->subscribers += topic->subscribers;
     sums->idle_topics += topic_is_idle(broker, topic, now_ms) ? 1 : 0;
-    sums->memory += topic_memory(topic);
+    sums->memory += subscriptions_memory(topic);
+    sums->memory += topic->trail.count > 0 ? 0 : topic_bytes(topic); /* else it is the log's */
     const struct subscription *subscription;
     LIST_FOREACH(subscription, &topic->subscriptions, of_topic) {
         sums->queued.events += subscription->pending_events;
@@ -206,7 +203,11 @@ static struct json_object *totals_document(const struct broker *broker, int64_t 
     add_count(object, "dropped_clients", totals->dropped_clients);
     add_count(object, "dropped_events", totals->dropped_events);
     add_count(object, "total_memory_usage_bytes",
-              sums.memory + sums.queued.frame_bytes + sums.queued.event_bytes);
+              broker->history.bytes + sums.memory + sums.queued.frame_bytes +
+                  sums.queued.event_bytes);
+    add_count(object, "history_events", broker->history.count);
+    add_count(object, "history_bytes", broker->history.bytes);
+    add_count(object, "history_dropped", broker->history.dropped);
     add_count(object, "idle_topics", sums.idle_topics);
     add_bool(object, "listen_connected", broker_is_listening(broker));
     add_time(object, "listen_connected_since",
@@ -220,6 +221,12 @@ static struct json_object *totals_document(const struct broker *broker, int64_t 
     add_count(object, "errors", totals->errors);
     add_time(object, "last_error_at", broker->last_error_ms);
     add_number(object, "queue_usage", broker->canary.queue_usage);
+    add_count(object, "queue_warnings", totals->queue_warnings);
+    add_time(object, "last_queue_warning_at", broker->last_queue_warning_ms);
+    add_count(object, "hook_runs", broker->hook.totals.runs);
+    add_count(object, "hook_failures", broker->hook.totals.failures);
+    add_count(object, "hook_dropped", broker->hook.totals.dropped);
+    add_time(object, "last_hook_at", broker->hook.totals.last_ms);
     add_number(object, "canary_ms", broker->canary.round_trip_ms);
     return object;
 }

@@ -22,16 +22,19 @@ static void await_verdict(struct listener *listener) {
                      listener->broker->config->canary_timeout, on_no_answer);
 }
 
+static void begin_listening(struct listener *listener) {
+    loop_timer_stop(listener->broker->loop, &listener->verdict);
+    listener->is_listening = true;
+    broker_on_listening(listener->broker);
+}
+
 static void on_listening(void *self, const struct pg_result *result) {
     struct listener *listener = self;
-    loop_timer_stop(listener->broker->loop, &listener->verdict);
     if (!result->is_ok) {
         pg_drop(listener->pg, result->message);
-        return;
+    } else if (!listener->is_listening) {
+        begin_listening(listener);
     }
-    listener->is_listening = true;
-    pg_settled(listener->pg);
-    broker_on_listening(listener->broker);
 }
 
 static void on_connected(void *self) {
@@ -59,8 +62,19 @@ static void on_lost(void *self, const char *reason) {
     broker_on_deaf(listener->broker, reason);
 }
 
+static void on_attempt(void *self) {
+    struct listener *listener = self;
+    broker_on_attempt(listener->broker);
+}
+
 static void on_notification(void *self, const char *channel, struct slice payload, int sender_pid) {
     struct listener *listener = self;
+    if (!listener->is_listening && !loop_timer_is_started(&listener->verdict)) {
+        return; /* we have not said LISTEN yet: a pooler left somebody else's in force */
+    }
+    if (!listener->is_listening) {
+        begin_listening(listener); /* it has committed, only its answer is not complete yet */
+    }
     broker_receive(listener->broker, channel, payload, sender_pid);
 }
 
@@ -93,6 +107,10 @@ void listener_verify(struct listener *listener) {
     }
 }
 
+void listener_settle(struct listener *listener) {
+    pg_settled(listener->pg);
+}
+
 void listener_give_up(struct listener *listener, const char *reason) {
     if (listener->is_listening) {
         pg_drop(listener->pg, reason);
@@ -121,12 +139,16 @@ void listener_init(struct listener *listener, struct broker *broker) {
         .reconnect_min_ms = config->reconnect_min,
         .reconnect_max_ms = config->reconnect_max,
     };
-    struct pg_owner owner = {listener, on_connected, on_lost, on_notification};
+    struct pg_owner owner = {listener, on_connected, on_lost, on_notification, on_attempt};
     listener->pg = pg_create(broker->loop, &settings, &owner);
 }
 
 void listener_start(struct listener *listener) {
     pg_start(listener->pg);
+}
+
+void listener_stop(struct listener *listener) {
+    pg_stop(listener->pg);
 }
 
 void listener_release(struct listener *listener) {

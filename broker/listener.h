@@ -28,5 +28,12 @@ void listener_release(struct listener *listener);
  * or another one, gives the connection up. */
 void listener_verify(struct listener *listener);
 
+/* A marker came back on it: the next loss is answered by an attempt at once. Until then it may be
+ * the wrong server, and every loss costs all streams a refresh. */
+void listener_settle(struct listener *listener);
+
 /* Gives the connection up as deaf. */
 void listener_give_up(struct listener *listener, const char *reason);
+
+/* No attempt to listen is made any more. */
+void listener_stop(struct listener *listener);

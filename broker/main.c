@@ -22,6 +22,13 @@ static void check_dsn(const char *key, const char *dsn) {
     }
 }
 
+static void check_hook(const char *program) {
+    const char *reason;
+    if (program[0] != '\0' && !hook_program_is_valid(program, &reason)) {
+        die(CONFIG_EXIT_STATUS, "hook: %s: %s", program, reason);
+    }
+}
+
 /* Two brokers that start at the same time in one directory would take each other's sockets away:
  * the lock, which dies with its process, decides. */
 static int lock_directory(const char *directory) {
@@ -43,6 +50,7 @@ int main(int argc, char **argv) {
     config_load(&config, CONFIG_BROKER, argc, argv);
     check_dsn("database_url", config.database_url);
     check_dsn("listen_database_url", config.listen_database_url);
+    check_hook(config.hook);
     int lock = lock_directory(config.socket_dir);
     struct loop *loop = loop_create();
     loop_on_signal(loop, loop, on_signal);

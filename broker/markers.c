@@ -16,8 +16,51 @@ static uint64_t fnv1a_64(uint64_t hash, const char *text) {
     return (hash ^ '\n') * 1099511628211u;
 }
 
+static void forget(struct markers *markers, struct marker *marker) {
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): what is listed is in the table */
+    HASH_DEL(markers->by_name, marker);
+    TAILQ_REMOVE(&markers->by_age, marker, link);
+    free(marker);
+}
+
+static void forget_old(struct markers *markers, int64_t now_ms) {
+    struct marker *oldest;
+    while ((oldest = TAILQ_FIRST(&markers->by_age)) != NULL &&
+           (now_ms - oldest->heard_ms > markers->memory_ms ||
+            HASH_COUNT(markers->by_name) >= MARKERS_MAX)) {
+        forget(markers, oldest);
+    }
+}
+
+/* False if the name was heard before. */
+static bool remember(struct markers *markers, const char *name, int64_t now_ms) {
+    struct marker *marker;
+    HASH_FIND(hh, markers->by_name, name, MARKER_BYTES, marker);
+    if (marker != NULL) {
+        marker->is_ambiguous = true;
+        return false;
+    }
+    forget_old(markers, now_ms);
+    marker = must_zalloc(sizeof *marker);
+    memcpy(marker->name, name, MARKER_BYTES);
+    marker->place = markers->count;
+    marker->end = MARKER_UNENDED;
+    marker->heard_ms = now_ms;
+    HASH_ADD(hh, markers->by_name, name, MARKER_BYTES, marker);
+    TAILQ_INSERT_TAIL(&markers->by_age, marker, link);
+    return true;
+}
+
+/* Counting goes on from here under a name that nobody else knows. */
+static void write_from_private(struct markers *markers, int64_t now_ms) {
+    marker_draw(markers->written);
+    check(remember(markers, markers->written, now_ms));
+    markers->written_place = markers->count;
+    markers->is_public = false;
+}
+
 void markers_init(struct markers *markers, int64_t memory_ms, const char *const *channels,
-                  size_t channel_count) {
+                  size_t channel_count, int64_t now_ms) {
     *markers = (struct markers){.memory_ms = memory_ms};
     uint64_t hash = fnv1a_64(14695981039346656037u, counting_version);
     for (size_t i = 0; i < channel_count; i++) {
@@ -25,14 +68,7 @@ void markers_init(struct markers *markers, int64_t memory_ms, const char *const 
     }
     snprintf(markers->set, sizeof markers->set, "%016" PRIx64, hash);
     TAILQ_INIT(&markers->by_age);
-    markers_restart(markers);
-}
-
-static void forget(struct markers *markers, struct marker *marker) {
-    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): what is listed is in the table */
-    HASH_DEL(markers->by_name, marker);
-    TAILQ_REMOVE(&markers->by_age, marker, link);
-    free(marker);
+    write_from_private(markers, now_ms);
 }
 
 void markers_release(struct markers *markers) {
@@ -42,11 +78,17 @@ void markers_release(struct markers *markers) {
     }
 }
 
-void markers_restart(struct markers *markers) {
-    marker_draw(markers->written);
-    markers->written_place = markers->count;
-    markers->is_public = false;
+void markers_break(struct markers *markers, int64_t now_ms) {
+    struct marker *marker;
+    TAILQ_FOREACH_REVERSE(marker, &markers->by_age, marker_list, link) {
+        if (marker->end != MARKER_UNENDED) {
+            break; /* those before it have ended, too */
+        }
+        marker->end = markers->count;
+    }
+    markers->count++;
     markers->expected[0] = '\0';
+    write_from_private(markers, now_ms);
 }
 
 void markers_count(struct markers *markers) {
@@ -97,39 +139,10 @@ static bool is_genuine(const struct markers *markers, const struct marker_text *
            json_parse_unsigned(text->pid, INT32_MAX, &pid) && pid == (uint64_t)sender_pid;
 }
 
-static void forget_old(struct markers *markers, int64_t now_ms) {
-    struct marker *oldest;
-    while ((oldest = TAILQ_FIRST(&markers->by_age)) != NULL &&
-           (now_ms - oldest->heard_ms > markers->memory_ms ||
-            HASH_COUNT(markers->by_name) >= MARKERS_MAX)) {
-        forget(markers, oldest);
-    }
-}
-
-/* False if the name was heard before. */
-static bool remember(struct markers *markers, const char *name, int64_t now_ms) {
-    struct marker *marker;
-    HASH_FIND(hh, markers->by_name, name, MARKER_BYTES, marker);
-    if (marker != NULL) {
-        marker->is_ambiguous = true;
-        return false;
-    }
-    forget_old(markers, now_ms);
-    marker = must_zalloc(sizeof *marker);
-    memcpy(marker->name, name, MARKER_BYTES);
-    marker->place = markers->count;
-    marker->heard_ms = now_ms;
-    HASH_ADD(hh, markers->by_name, name, MARKER_BYTES, marker);
-    TAILQ_INSERT_TAIL(&markers->by_age, marker, link);
-    return true;
-}
-
 /* Positions written from a name that somebody repeated would be read as another place. */
-static void stop_writing(struct markers *markers, const char *name) {
+static void stop_writing(struct markers *markers, const char *name, int64_t now_ms) {
     if (memcmp(markers->written, name, MARKER_BYTES) == 0) {
-        marker_draw(markers->written);
-        markers->written_place = markers->count;
-        markers->is_public = false;
+        write_from_private(markers, now_ms);
     }
 }
 
@@ -142,7 +155,7 @@ enum marker_verdict markers_hear(struct markers *markers, struct slice payload, 
     char name[MARKER_BYTES + 1] = "";
     memcpy(name, text.marker.text.at + 1, MARKER_BYTES);
     if (!remember(markers, name, now_ms)) {
-        stop_writing(markers, name);
+        stop_writing(markers, name, now_ms);
         return MARKER_BAD;
     }
     if (strcmp(name, markers->expected) != 0) {
@@ -160,12 +173,14 @@ void markers_position(const struct markers *markers, struct position *position) 
     memcpy(position->marker, markers->written, sizeof position->marker);
 }
 
-bool markers_find(const struct markers *markers, const char *name, uint64_t *place) {
+bool markers_resolve(const struct markers *markers, const struct position *position,
+                     uint64_t *place) {
     struct marker *marker;
-    HASH_FIND(hh, markers->by_name, name, MARKER_BYTES, marker);
+    HASH_FIND(hh, markers->by_name, position->marker, MARKER_BYTES, marker);
     if (marker == NULL || marker->is_ambiguous) {
         return false;
     }
-    *place = marker->place;
-    return true;
+    uint64_t end = marker->end < markers->count ? marker->end : markers->count;
+    *place = marker->place + position->since;
+    return position->since <= end - marker->place;
 }

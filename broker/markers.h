@@ -7,7 +7,7 @@
  *
  *   - Positions are written only from markers that this broker sent itself, and only from the first
  *     one on that it sent after its LISTEN was in force. Until then they are written from a private
- *     name, which is never sent and which nobody else can know.
+ *     name, which is never sent and which nobody else can know: such positions resume only here.
  *   - Markers of others are remembered, for clients that come from there.
  *   - A name that is heard twice names two places: it is forgotten at both.
  *
@@ -22,11 +22,13 @@
 
 #define MARKER_CHANNEL "pgsse_marker"
 
-enum { MARKER_SET_BYTES = 16, MARKER_HEAD_BYTES = 64, MARKERS_MAX = 65536 };
+#define MARKER_UNENDED UINT64_MAX
+enum { MARKER_SET_BYTES = 16, MARKER_HEAD_BYTES = 64, MARKERS_MAX = 262144 };
 
 struct marker {
     char name[MARKER_BYTES + 1];
     uint64_t place; /* in markers.count */
+    uint64_t end;   /* places up to here are counted from it; MARKER_UNENDED until a break */
     bool is_ambiguous;
     int64_t heard_ms;
     TAILQ_ENTRY(marker) link;
@@ -36,7 +38,7 @@ struct marker {
 TAILQ_HEAD(marker_list, marker);
 
 struct markers {
-    uint64_t count; /* notifications heard, since the broker started */
+    uint64_t count; /* notifications heard, and breaks, since the broker started */
     char set[MARKER_SET_BYTES + 1];
     char written[MARKER_BYTES + 1]; /* the name that positions are written from */
     uint64_t written_place;
@@ -49,12 +51,13 @@ struct markers {
 
 /* channels: the ones that are counted, in sorted order. */
 void markers_init(struct markers *markers, int64_t memory_ms, const char *const *channels,
-                  size_t channel_count);
+                  size_t channel_count, int64_t now_ms);
 void markers_release(struct markers *markers);
 
-/* A new LISTEN is in force: counting goes on from a new private name, and a marker of ours that is
- * still on its way does not count any more. */
-void markers_restart(struct markers *markers);
+/* LISTEN was lost, and a new one is in force: what was sent meanwhile was not counted. So places of
+ * the markers heard before end here, the break takes a place of its own, and counting goes on from
+ * a new private name. A marker of ours that is still on its way does not count any more. */
+void markers_break(struct markers *markers, int64_t now_ms);
 
 /* A notification was heard. Every one counts, whatever it holds; call it first. */
 void markers_count(struct markers *markers);
@@ -77,5 +80,7 @@ enum marker_verdict markers_hear(struct markers *markers, struct slice payload, 
 /* Where we are now. */
 void markers_position(const struct markers *markers, struct position *position);
 
-/* The place that a heard marker names; false if it is unknown, ambiguous or too old. */
-bool markers_find(const struct markers *markers, const char *name, uint64_t *place) must_check;
+/* The place that a position means in our count. False if its marker is unknown, ambiguous or too
+ * old, or if we have not counted so far (or not without a break). */
+bool markers_resolve(const struct markers *markers, const struct position *position,
+                     uint64_t *place) must_check;

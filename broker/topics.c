@@ -11,16 +11,21 @@ void topics_init(struct topics *topics) {
 static void forget(struct topics *topics, struct topic *topic) {
     HASH_DEL(topics->by_name, topic);
     TAILQ_REMOVE(&topics->idle, topic, link);
-    topics->idle_count--;
     free(topic);
 }
 
-void topics_release(struct topics *topics) {
-    check(TAILQ_EMPTY(&topics->wanted));
-    struct topic *topic;
-    while ((topic = TAILQ_FIRST(&topics->idle)) != NULL) {
+void topics_settle(struct topics *topics, struct topic *topic) {
+    if (topic->subscribers == 0 && topic->trail.count == 0) {
         forget(topics, topic);
     }
+}
+
+size_t topic_bytes(const struct topic *topic) {
+    return sizeof *topic + sizeof(struct UT_hash_bucket) + topic->name_length + 1;
+}
+
+void topics_release(struct topics *topics) {
+    check(TAILQ_EMPTY(&topics->wanted) && TAILQ_EMPTY(&topics->idle));
 }
 
 size_t topics_count(const struct topics *topics) {
@@ -38,9 +43,6 @@ static struct topic *find_or_create(struct topics *topics, struct slice name) {
     if (topic != NULL) {
         return topic;
     }
-    if (topics->idle_count == TOPICS_IDLE_MAX) {
-        forget(topics, TAILQ_FIRST(&topics->idle));
-    }
     topic = must_zalloc(sizeof *topic + name.length + 1);
     memcpy(topic->name, name.at, name.length);
     topic->name_length = name.length;
@@ -48,7 +50,6 @@ static struct topic *find_or_create(struct topics *topics, struct slice name) {
     LIST_INIT(&topic->subscriptions);
     HASH_ADD_KEYPTR(hh, topics->by_name, topic->name, topic->name_length, topic);
     TAILQ_INSERT_TAIL(&topics->idle, topic, link);
-    topics->idle_count++;
     return topic;
 }
 
@@ -64,9 +65,8 @@ struct topic *topics_touch(struct topics *topics, struct slice name) {
 
 /* A topic may have thousands of handlers (one process per client) and a handler thousands of
  * topics, but hardly ever both: walking the two lists in step ends with the shorter one. */
-static struct subscription *subscription_of(const struct topic *topic,
-                                            const struct handler *handler,
-                                            const struct subscription_list *list) {
+struct subscription *topic_subscription(const struct topic *topic, const struct handler *handler,
+                                        const struct subscription_list *list) {
     struct subscription *there = LIST_FIRST(&topic->subscriptions);
     struct subscription *here = LIST_FIRST(list);
     while (there != NULL && here != NULL) {
@@ -82,10 +82,10 @@ static struct subscription *subscription_of(const struct topic *topic,
     return NULL;
 }
 
-void topics_subscribe(struct topics *topics, struct slice name, struct handler *handler,
-                      struct subscription_list *list) {
+struct topic *topics_subscribe(struct topics *topics, struct slice name, struct handler *handler,
+                               struct subscription_list *list, uint32_t clients) {
     struct topic *topic = find_or_create(topics, name);
-    struct subscription *subscription = subscription_of(topic, handler, list);
+    struct subscription *subscription = topic_subscription(topic, handler, list);
     if (subscription == NULL) {
         subscription = must_zalloc(sizeof *subscription);
         subscription->topic = topic;
@@ -95,15 +95,15 @@ void topics_subscribe(struct topics *topics, struct slice name, struct handler *
     }
     if (topic->subscribers == 0) {
         TAILQ_REMOVE(&topics->idle, topic, link);
-        topics->idle_count--;
         TAILQ_INSERT_TAIL(&topics->wanted, topic, link);
     }
-    topic->subscribers++;
-    subscription->clients++;
+    topic->subscribers += clients;
+    subscription->clients += clients;
+    return topic;
 }
 
 static void lose_clients(struct topics *topics, struct subscription *subscription,
-                         uint32_t clients) {
+                         uint64_t clients) {
     struct topic *topic = subscription->topic;
     subscription->clients -= clients;
     topic->subscribers -= clients;
@@ -117,26 +117,24 @@ static void lose_clients(struct topics *topics, struct subscription *subscriptio
     }
     TAILQ_REMOVE(&topics->wanted, topic, link);
     TAILQ_INSERT_TAIL(&topics->idle, topic, link);
-    topics->idle_count++;
-    if (topics->idle_count > TOPICS_IDLE_MAX) {
-        forget(topics, TAILQ_FIRST(&topics->idle));
-    }
+    topics_settle(topics, topic);
 }
 
 struct subscription *topics_subscription(const struct topics *topics, struct slice name,
                                          const struct handler *handler,
                                          const struct subscription_list *list) {
     const struct topic *topic = topics_find(topics, name);
-    return topic == NULL ? NULL : subscription_of(topic, handler, list);
+    return topic == NULL ? NULL : topic_subscription(topic, handler, list);
 }
 
 bool topics_unsubscribe(struct topics *topics, struct slice name, const struct handler *handler,
                         const struct subscription_list *list) {
     struct subscription *subscription = topics_subscription(topics, name, handler, list);
-    if (subscription != NULL) {
-        lose_clients(topics, subscription, 1);
+    if (subscription == NULL || subscription->clients == subscription->catching_up) {
+        return false;
     }
-    return subscription != NULL;
+    lose_clients(topics, subscription, 1);
+    return true;
 }
 
 void topics_end(struct topics *topics, struct subscription *subscription) {

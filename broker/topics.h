@@ -1,16 +1,14 @@
 /* The broker's topics, and which handlers want which: who gets an event, and what health tells.
  *
- * A topic exists while somebody subscribes to it, and for some time after its last event: of those
- * without subscriber the TOPICS_IDLE_MAX that were active last are kept, so that no flood of names
- * fills the memory. Totals are counted elsewhere and lose nothing when a topic is forgotten. */
+ * A topic exists while somebody subscribes to it or the log holds events of it, so that no flood of
+ * names fills the memory: the log is bounded. Totals are counted elsewhere and lose nothing when a
+ * topic is forgotten. */
 #pragma once
 
-#include "base.h"
+#include "trail.h"
 
 #include <sys/queue.h>
 #include <uthash.h>
-
-enum { TOPICS_IDLE_MAX = 65536 };
 
 struct handler;
 struct topic;
@@ -19,7 +17,9 @@ struct topic;
 struct subscription {
     struct topic *topic;     /* borrowed: it lives as long as its subscriptions */
     struct handler *handler; /* borrowed: it ends its subscriptions before it goes */
-    uint32_t clients;        /* at least 1 */
+    uint64_t clients;        /* at least 1 */
+    uint64_t catching_up;    /* of these: a replay needs the topic for them, they are not live */
+    uint64_t floor_told;     /* the handler's RESUME: the floor that it was told of */
     uint64_t pending_events; /* as the handler reported last */
     uint64_t queued_bytes;
     LIST_ENTRY(subscription) of_topic;
@@ -31,6 +31,7 @@ struct topic {
     UT_hash_handle hh;
     struct subscription_list subscriptions;
     TAILQ_ENTRY(topic) link; /* in topics.wanted or topics.idle */
+    struct trail trail;      /* its events in the log, which fills and empties it */
     uint64_t subscribers;    /* clients of all handlers */
     uint64_t published;
     uint64_t broadcast;
@@ -48,11 +49,10 @@ struct topics {
     struct topic *by_name;
     struct topic_list wanted; /* with subscriber, in no order */
     struct topic_list idle;   /* without, the most recently active last */
-    size_t idle_count;
 };
 
 void topics_init(struct topics *topics);
-/* Every handler must have left. */
+/* Every handler must have left, and the log must be empty. */
 void topics_release(struct topics *topics);
 
 size_t topics_count(const struct topics *topics);
@@ -60,15 +60,15 @@ size_t topics_count(const struct topics *topics);
 /* NULL if there is none. */
 struct topic *topics_find(const struct topics *topics, struct slice name);
 
-/* The topic had an event just now: found or created, and the youngest of the idle ones. It may be
- * forgotten at the next call. */
+/* The topic had an event just now: found or created, and the youngest of the idle ones. The log
+ * takes the event, and so keeps the topic. */
 struct topic *topics_touch(struct topics *topics, struct slice name);
 
-/* One more client of the handler, whose list it is. */
-void topics_subscribe(struct topics *topics, struct slice name, struct handler *handler,
-                      struct subscription_list *list);
+/* So many more clients of the handler, whose list it is. The topic stays until they have left. */
+struct topic *topics_subscribe(struct topics *topics, struct slice name, struct handler *handler,
+                               struct subscription_list *list, uint32_t clients);
 
-/* One client less; false if the handler has none there. */
+/* One client less; false if the handler has none there that is live. */
 bool topics_unsubscribe(struct topics *topics, struct slice name, const struct handler *handler,
                         const struct subscription_list *list) must_check;
 
@@ -76,6 +76,14 @@ bool topics_unsubscribe(struct topics *topics, struct slice name, const struct h
 struct subscription *topics_subscription(const struct topics *topics, struct slice name,
                                          const struct handler *handler,
                                          const struct subscription_list *list);
+struct subscription *topic_subscription(const struct topic *topic, const struct handler *handler,
+                                        const struct subscription_list *list);
+
+/* Something that kept it has left: forgets it if that was the last. */
+void topics_settle(struct topics *topics, struct topic *topic);
+
+/* Memory that a topic takes, besides what the log accounts for. */
+size_t topic_bytes(const struct topic *topic);
 
 /* Ends a subscription whatever its clients: the handler is going. */
 void topics_end(struct topics *topics, struct subscription *subscription);

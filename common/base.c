@@ -57,6 +57,15 @@ int64_t wall_ms(void) {
     return clock_read_us(CLOCK_REALTIME) / 1000;
 }
 
+size_t wall_print(int64_t wall, char text[WALL_TEXT_BYTES]) {
+    time_t seconds = (time_t)(wall / 1000);
+    struct tm parts;
+    check(gmtime_r(&seconds, &parts) != NULL);
+    size_t length = strftime(text, WALL_TEXT_BYTES, "%Y-%m-%dT%H:%M:%S", &parts);
+    return length +
+           (size_t)snprintf(text + length, WALL_TEXT_BYTES - length, ".%03dZ", (int)(wall % 1000));
+}
+
 void random_bytes(void *bytes, size_t length) {
     check(length <= 256); /* up to here getrandom neither fails nor falls short */
     check(getrandom(bytes, length, 0) == (ssize_t)length);

@@ -55,6 +55,10 @@ int64_t clock_ms(void);
 int64_t clock_us(void);
 int64_t wall_ms(void);
 
+/* A time of day as RFC 3339 in UTC with milliseconds; returns the length. */
+enum { WALL_TEXT_BYTES = 32 };
+size_t wall_print(int64_t wall, char text[WALL_TEXT_BYTES]);
+
 /* Fills bytes from the kernel's generator; waits for it only while the machine boots. */
 void random_bytes(void *bytes, size_t length);
 

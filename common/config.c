@@ -20,10 +20,12 @@ enum config_type {
     CONFIG_PATH,   /* a path of HTTP: starts with '/', does not end with it */
     CONFIG_NUMBER,
     CONFIG_OCTAL,
+    CONFIG_FRACTION,     /* a decimal fraction, to six places */
     CONFIG_BYTES,        /* a number, K, M or G (or KiB, MiB, GiB) behind it */
     CONFIG_SECONDS,      /* a number of seconds, or with ms, s, min, h, d behind it */
     CONFIG_MILLISECONDS, /* the same, but a bare number means milliseconds */
     CONFIG_LOG_LEVEL,
+    CONFIG_SLOW_CLIENT,
 };
 
 struct config_key {
@@ -66,16 +68,25 @@ static const struct config_key keys[] = {
         "where topics live: BASE/{topic}/events"),
     KEY(healthz_path, CONFIG_PATH, STREAM | PUBLISH, "/healthz", 0, 0,
         "where health is asked for"),
+    KEY(history_bytes, CONFIG_BYTES, BROKER, "32MiB", 0, 64 * GIB,
+        "how much the broker keeps of what it heard, for clients that come back"),
+    KEY(ring_capacity, CONFIG_NUMBER, BROKER, "1024", 1, 1000000000,
+        "how many events of one topic it keeps at most"),
     KEY(client_queue_bytes, CONFIG_BYTES, STREAM, "1MiB", 4 * KIB, GIB,
-        "what may wait for one client before it is closed as too slow"),
+        "what may wait for one client before it is too slow"),
     KEY(handler_queue_bytes, CONFIG_BYTES, BROKER, "16MiB", 64 * KIB, GIB,
         "what may wait for one handler process before it is closed as too slow"),
+    KEY(slow_client, CONFIG_SLOW_CLIENT, STREAM, "refresh", 0, 0,
+        "what a client that is too slow gets: what waits is dropped and it is told (refresh), or it is "
+        "closed and resumes later (disconnect)"),
     KEY(stall_timeout, CONFIG_SECONDS, STREAM, "60s", 1 * SECOND, DAY,
         "a client that takes nothing for so long while something waits is closed"),
     KEY(keep_alive, CONFIG_SECONDS, STREAM, "15s", SECOND / 10, DAY,
         "a heartbeat is sent after so long a silence"),
     KEY(retry, CONFIG_MILLISECONDS, STREAM, "5000ms", 0, 3600 * SECOND,
         "how long browsers wait before they reconnect, jittered by a fifth"),
+    KEY(max_stream_age, CONFIG_SECONDS, STREAM, "0", 0, DAY,
+        "a stream that old is ended, for its client to resume; up to a tenth earlier; 0: never"),
     KEY(topic_idle, CONFIG_SECONDS, BROKER, "10min", 1 * SECOND, 365 * DAY,
         "health calls a topic idle that has no subscriber and had no event for so long"),
     KEY(graceful_drain, CONFIG_SECONDS, STREAM | PUBLISH, "10s", 0, 3600 * SECOND,
@@ -90,12 +101,22 @@ static const struct config_key keys[] = {
         "how often the broker sends a marker through Postgres to itself"),
     KEY(canary_timeout, CONFIG_SECONDS, BROKER, "5s", SECOND / 10, 3600 * SECOND,
         "LISTEN counts as broken when a marker was not heard for so long"),
+    KEY(queue_poll, CONFIG_SECONDS, BROKER, "30s", SECOND / 10, 3600 * SECOND,
+        "how often, at least, Postgres is asked how full its NOTIFY queue is"),
+    KEY(queue_warn, CONFIG_FRACTION, BROKER, "0.5", 0, CONFIG_FRACTION_ONE,
+        "a warning is given when the queue is fuller than this; 1: never"),
     KEY(marker_memory, CONFIG_SECONDS, BROKER, "1d", 60 * SECOND, 30 * DAY,
         "how long a marker is remembered"),
     KEY(reconnect_min, CONFIG_SECONDS, BROKER | PUBLISH, "1s", SECOND / 100, 3600 * SECOND,
         "the second attempt to reach Postgres comes after this time, the next after twice that"),
     KEY(reconnect_max, CONFIG_SECONDS, BROKER | PUBLISH, "30s", SECOND / 10, 3600 * SECOND,
         "and no attempt later than this"),
+    KEY(reconnect_attempts, CONFIG_NUMBER, BROKER, "0", 0, 1000000,
+        "so many failed attempts in a row, and the broker exits with status 1; 0: never"),
+    KEY(hook, CONFIG_TEXT, BROKER, "", 0, 0,
+        "a program that is run when the connection comes, goes or fails; empty: none"),
+    KEY(hook_timeout, CONFIG_SECONDS, BROKER, "30s", SECOND / 10, 3600 * SECOND,
+        "how long that may take before it is killed"),
     KEY(reconnect_rate, CONFIG_NUMBER, STREAM, "500", 1, 1000000,
         "how many clients a second are asked to come back after an orderly stop"),
     KEY(log_level, CONFIG_LOG_LEVEL, BROKER | STREAM | PUBLISH, "info", 0, 0,
@@ -104,7 +125,15 @@ static const struct config_key keys[] = {
 #undef KEY
 /* clang-format on */
 
-static const char *const log_levels[] = {"error", "warning", "info", "debug"};
+/* Of types that are one of a few words: their values in order, ended by NULL. */
+static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
+static const char *const slow_clients[] = {
+    [CONFIG_SLOW_REFRESH] = "refresh", [CONFIG_SLOW_DISCONNECT] = "disconnect", NULL};
+
+/* NULL for other types. */
+static const char *const *words_of(enum config_type type) {
+    return type == CONFIG_LOG_LEVEL ? log_levels : type == CONFIG_SLOW_CLIENT ? slow_clients : NULL;
+}
 
 /* --- one value --------------------------------------------------------------------------- */
 
@@ -155,6 +184,24 @@ static bool parse_number(const char *text, int base, int64_t *value, const char 
     return true;
 }
 
+/* What may stand behind a whole number of a fraction: nothing, or a point and one to six digits. */
+static bool parse_decimals(const char *rest, int64_t *value) {
+    if (*value > 1) {
+        return false;
+    }
+    *value *= CONFIG_FRACTION_ONE;
+    if (*rest == '\0') {
+        return true;
+    }
+    size_t digits = strspn(rest + 1, "0123456789");
+    int64_t place = CONFIG_FRACTION_ONE;
+    for (size_t i = 1; i <= digits; i++) {
+        place /= 10; /* 0 behind the sixth */
+        *value += (rest[i] - '0') * place;
+    }
+    return *rest == '.' && digits > 0 && digits <= 6 && rest[digits + 1] == '\0';
+}
+
 static bool parse_scaled(const char *text, const struct config_key *key, int64_t *value) {
     const char *rest;
     int64_t factor = 1;
@@ -176,18 +223,22 @@ static bool parse_scaled(const char *text, const struct config_key *key, int64_t
     case CONFIG_OCTAL:
         has_unit = *rest == '\0';
         break;
+    case CONFIG_FRACTION:
+        has_unit = parse_decimals(rest, value);
+        break;
     case CONFIG_TEXT:
     case CONFIG_SECRET:
     case CONFIG_PATH:
     case CONFIG_LOG_LEVEL:
+    case CONFIG_SLOW_CLIENT:
         break;
     }
     return has_unit && !__builtin_mul_overflow(*value, factor, value);
 }
 
-static bool parse_log_level(const char *text, int64_t *value) {
-    for (size_t i = 0; i < length_of(log_levels); i++) {
-        if (strcmp(text, log_levels[i]) == 0) {
+static bool parse_word(const char *text, const char *const *words, int64_t *value) {
+    for (size_t i = 0; words[i] != NULL; i++) {
+        if (strcmp(text, words[i]) == 0) {
             *value = (int64_t)i;
             return true;
         }
@@ -212,10 +263,12 @@ static void describe_limits(const struct config_key *key, char *text, size_t siz
         [CONFIG_PATH] = "a path like /topics: '/' at its start and not at its end, no '?#% '",
         [CONFIG_NUMBER] = "a whole number",
         [CONFIG_OCTAL] = "an octal number",
+        [CONFIG_FRACTION] = "a fraction with up to six decimals",
         [CONFIG_BYTES] = "a number of bytes, or with K, M, G",
         [CONFIG_SECONDS] = "a number of seconds, or with ms, s, min, h, d",
         [CONFIG_MILLISECONDS] = "a number of milliseconds, or with ms, s, min, h, d",
         [CONFIG_LOG_LEVEL] = "error, warning, info or debug",
+        [CONFIG_SLOW_CLIENT] = "refresh or disconnect",
     };
     if (key->most == 0) {
         snprintf(text, size, "%s", shapes[key->type]);
@@ -256,8 +309,9 @@ static bool set_text(struct config *config, const struct config_key *key, const 
 
 static bool set_number(struct config *config, const struct config_key *key, const char *text) {
     int64_t value;
-    if (key->type == CONFIG_LOG_LEVEL) {
-        if (!parse_log_level(text, &value)) {
+    const char *const *words = words_of(key->type);
+    if (words != NULL) {
+        if (!parse_word(text, words, &value)) {
             return false;
         }
     } else if (!parse_scaled(text, key, &value) || value < key->least || value > key->most) {
@@ -315,6 +369,17 @@ static void print_scaled(int64_t value, const struct unit *units, size_t count, 
     snprintf(text, size, "%lld%s", (long long)(value / factor), bare);
 }
 
+/* Without zeros at the end. */
+static void print_fraction(int64_t value, char *text, size_t size) {
+    snprintf(text, size, "%lld.%06lld", (long long)(value / CONFIG_FRACTION_ONE),
+             (long long)(value % CONFIG_FRACTION_ONE));
+    size_t length = strlen(text);
+    while (text[length - 1] == '0') {
+        length--;
+    }
+    text[text[length - 1] == '.' ? length - 1 : length] = '\0';
+}
+
 static void print_value(const struct config_key *key, const struct config *config, char *text,
                         size_t size) {
     const void *place = (const char *)config + key->offset;
@@ -334,6 +399,9 @@ static void print_value(const struct config_key *key, const struct config *confi
     case CONFIG_OCTAL:
         snprintf(text, size, "%04llo", (unsigned long long)value);
         return;
+    case CONFIG_FRACTION:
+        print_fraction(value, text, size);
+        return;
     case CONFIG_BYTES:
         print_scaled(value, byte_units, length_of(byte_units), "", text, size);
         return;
@@ -342,7 +410,8 @@ static void print_value(const struct config_key *key, const struct config *confi
         print_scaled(value, time_units, length_of(time_units), "ms", text, size);
         return;
     case CONFIG_LOG_LEVEL:
-        snprintf(text, size, "%s", log_levels[value]);
+    case CONFIG_SLOW_CLIENT:
+        snprintf(text, size, "%s", words_of(key->type)[value]);
         return;
     }
 }
@@ -497,6 +566,26 @@ static bool load_file_beside_binary(struct config *config) {
 
 /* --- the sources in order ----------------------------------------------------------------- */
 
+/* PGSSE_KEY; NULL: other programs have PGSSE_ variables, too, as scripts get the sockets so. */
+static const struct config_key *key_of_variable(struct slice name) {
+    static const char prefix[] = "PGSSE_";
+    size_t skipped = sizeof prefix - 1;
+    if (name.length < skipped || memcmp(name.at, prefix, skipped) != 0) {
+        return NULL;
+    }
+    char key[64] = "";
+    for (size_t i = 0; i < name.length - skipped && i < sizeof key - 1; i++) {
+        key[i] = (char)tolower((unsigned char)name.at[skipped + i]);
+    }
+    return key_find(key);
+}
+
+bool config_is_secret_variable(struct slice name) {
+    const struct config_key *key = key_of_variable(name);
+    return slice_is(name, "DATABASE_URL") || slice_is(name, "PGPASSWORD") ||
+           (key != NULL && key->type == CONFIG_SECRET);
+}
+
 static void load_environment(struct config *config) {
     const char *url = getenv("DATABASE_URL");
     const char *reason;
@@ -504,17 +593,10 @@ static void load_environment(struct config *config) {
         check(config_set(config, "database_url", url, &reason));
     }
     for (char **entry = environ; *entry != NULL; entry++) {
-        const char *equals = strchr(*entry, '=');
-        if (equals == NULL || strncmp(*entry, "PGSSE_", 6) != 0) {
-            continue;
-        }
-        char key[64] = "";
-        size_t length = (size_t)(equals - *entry) - 6;
-        for (size_t i = 0; i < length && i < sizeof key - 1; i++) {
-            key[i] = (char)tolower((unsigned char)(*entry)[6 + i]);
-        }
-        /* Other programs have PGSSE_ variables, too: scripts get the sockets and the URL so. */
-        if (key_find(key) != NULL && !config_set(config, key, equals + 1, &reason)) {
+        struct slice name = {*entry, strcspn(*entry, "=")};
+        const struct config_key *key = key_of_variable(name);
+        if (key != NULL && (*entry)[name.length] == '=' &&
+            !config_set(config, key->name, *entry + name.length + 1, &reason)) {
             die(CONFIG_EXIT_STATUS, "in the environment: %s", reason);
         }
     }

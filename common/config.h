@@ -28,7 +28,13 @@ enum config_program {
  * The number is EX_CONFIG of sysexits.h, which supervisors know. */
 enum { CONFIG_EXIT_STATUS = 78 };
 
-/* Times are milliseconds, sizes are bytes. Texts are owned and never NULL. */
+enum { CONFIG_FRACTION_ONE = 1000000 };
+
+/* What happens to a client for which too much waits. */
+enum config_slow_client { CONFIG_SLOW_REFRESH, CONFIG_SLOW_DISCONNECT };
+
+/* Times are milliseconds, sizes are bytes, fractions are millionths. Texts are owned and never
+ * NULL. */
 struct config {
     char *database_url;
     char *database_url_file;
@@ -38,11 +44,15 @@ struct config {
     char *handler_users;
     char *base_path;
     char *healthz_path;
+    int64_t history_bytes;
+    int64_t ring_capacity;
     int64_t client_queue_bytes;
     int64_t handler_queue_bytes;
+    int64_t slow_client;
     int64_t stall_timeout;
     int64_t keep_alive;
     int64_t retry;
+    int64_t max_stream_age;
     int64_t topic_idle;
     int64_t graceful_drain;
     int64_t max_body;
@@ -50,9 +60,14 @@ struct config {
     int64_t publish_timeout;
     int64_t canary_interval;
     int64_t canary_timeout;
+    int64_t queue_poll;
+    int64_t queue_warn;
     int64_t marker_memory;
     int64_t reconnect_min;
     int64_t reconnect_max;
+    int64_t reconnect_attempts;
+    char *hook;
+    int64_t hook_timeout;
     int64_t reconnect_rate;
     int64_t log_level;
 };
@@ -65,6 +80,9 @@ void config_release(struct config *config);
 
 /* The name that a program goes by in its log, help and version. */
 const char *config_program_name(enum config_program program);
+
+/* Whether a variable of the environment of that name holds a secret of ours, or of libpq. */
+bool config_is_secret_variable(struct slice name) must_check;
 
 /* --- for config_load and its tests -------------------------------------------------------- */
 

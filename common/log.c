@@ -3,7 +3,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { LOG_LINE_BYTES = 2048, LOG_LIMIT_MS = 1000 };
@@ -23,15 +22,6 @@ void log_init(const char *program, enum log_level level) {
     log_threshold = level;
 }
 
-static size_t print_time(char *line, size_t size) {
-    int64_t now_ms = wall_ms();
-    time_t seconds = (time_t)(now_ms / 1000);
-    struct tm parts;
-    check(gmtime_r(&seconds, &parts) != NULL);
-    size_t length = strftime(line, size, "%Y-%m-%dT%H:%M:%S", &parts);
-    return length + (size_t)snprintf(line + length, size - length, ".%03dZ", (int)(now_ms % 1000));
-}
-
 /* Copies text behind line[length], control characters as \xHH, and ends the line. */
 static size_t append_escaped(char *line, size_t length, size_t size, const char *text) {
     for (; *text != '\0' && length + 6 < size; text++) {
@@ -48,7 +38,7 @@ static size_t append_escaped(char *line, size_t length, size_t size, const char 
 
 static void write_line(enum log_level level, const char *text) {
     char line[LOG_LINE_BYTES];
-    size_t length = print_time(line, sizeof line);
+    size_t length = wall_print(wall_ms(), line);
     length += (size_t)snprintf(line + length, sizeof line - length, " %s[%d] %s: ", log_program,
                                (int)getpid(), level_names[level]);
     length = append_escaped(line, length, sizeof line, text);

@@ -78,6 +78,11 @@ void pg_destroy(struct pg **place) {
     free(pg);
 }
 
+void pg_stop(struct pg *pg) {
+    connection_close(pg);
+    pg->state = PG_STOPPED;
+}
+
 /* --- loss and back-off ------------------------------------------------------------------- */
 
 static int64_t backoff_ms(const struct pg *pg) {
@@ -163,6 +168,9 @@ static void on_attempt_due(struct loop_timer *timer) {
     struct pg *pg = container_of(timer, struct pg, timer);
     const char *const names[] = {"dbname", "fallback_application_name", NULL};
     const char *const values[] = {pg->settings.dsn, "pgsse", NULL};
+    if (pg->owner.on_attempt != NULL) {
+        pg->owner.on_attempt(pg->owner.self);
+    }
     pg->state = PG_CONNECTING;
     pg->connection = PQconnectStartParams(names, values, 1);
     check(pg->connection != NULL);

@@ -8,6 +8,8 @@
  *                     |   v                       v
  *                  WAITING  <--  on_lost(reason), once for every on_connected or failed attempt
  *
+ * pg_stop ends it.
+ *
  * After a loss the first new attempt is made at once, the next ones after reconnect_min_ms, twice
  * that, and so on up to reconnect_max_ms, jittered; pg_settled starts that anew, so a server that
  * accepts and then fails is not hammered. Host names are resolved by libpq, which waits meanwhile:
@@ -47,6 +49,8 @@ struct pg_owner {
     void (*on_lost)(void *self, const char *reason);
     /* May be NULL. payload has length bytes; both texts are good during the call. */
     void (*on_notification)(void *self, const char *channel, struct slice payload, int sender_pid);
+    /* May be NULL. An attempt begins, the first one included. */
+    void (*on_attempt)(void *self);
 };
 
 /* Checks the syntax of a DSN; *reason is static or good until the next call. */
@@ -57,6 +61,9 @@ struct pg *pg_create(struct loop *loop, const struct pg_settings *settings,
 void pg_destroy(struct pg **pg);
 
 void pg_start(struct pg *pg);
+
+/* Closes the connection, if there is one; no callback and no attempt follows. */
+void pg_stop(struct pg *pg);
 
 /* Gives the connection up as broken; on_lost follows before this returns, then a new attempt. */
 void pg_drop(struct pg *pg, const char *reason);

@@ -170,6 +170,10 @@ enum wire_next wire_next(struct slice *input, size_t body_bytes_max, struct wire
     return WIRE_NEXT_FRAME;
 }
 
+struct slice wire_body(const struct payload *frame) {
+    return (struct slice){frame->bytes + WIRE_HEADER_BYTES, frame->length - WIRE_HEADER_BYTES};
+}
+
 /* --- messages, each with both directions -------------------------------------------------- */
 
 struct payload *wire_encode_hello(enum wire_type type, uint32_t pid) {
@@ -217,6 +221,20 @@ bool wire_decode_subscribe(struct slice body, struct wire_subscribe *message) {
     return is_complete(&reader) && message->token != 0;
 }
 
+struct payload *wire_encode_credit(const struct wire_credit *message) {
+    struct buf frame = frame_begin(WIRE_CREDIT);
+    put_u64(&frame, message->token);
+    put_u32(&frame, message->bytes);
+    return frame_end(&frame);
+}
+
+bool wire_decode_credit(struct slice body, struct wire_credit *message) {
+    struct reader reader = {.left = body};
+    message->token = get_u64(&reader);
+    message->bytes = get_u32(&reader);
+    return is_complete(&reader) && message->token != 0 && message->bytes > 0;
+}
+
 struct payload *wire_encode_unsubscribe(const struct wire_unsubscribe *message) {
     struct buf frame = frame_begin(WIRE_UNSUBSCRIBE);
     put_u64(&frame, message->token);
@@ -257,6 +275,13 @@ bool wire_decode_ask_health(struct slice body, struct wire_ask_health *message) 
     return is_complete(&reader) && message->limit <= WIRE_HEALTH_LIMIT_MAX;
 }
 
+/* One entry more: the u32 at that place grows. */
+static void count_entry(struct buf *frame, size_t count_at) {
+    for (size_t i = count_at; ++frame->bytes[i] == 0; i++) {
+        check(i < count_at + 3); /* a carry goes up into the next byte */
+    }
+}
+
 /* Where is_last and count stand in a REPORT frame. */
 enum { REPORT_LAST_AT = WIRE_HEADER_BYTES + 4, REPORT_COUNT_AT = REPORT_LAST_AT + 1 };
 
@@ -279,9 +304,7 @@ bool wire_report_add(struct buf *report, const struct wire_report_entry *entry) 
     put_u64(report, entry->dropped_clients);
     put_u64(report, entry->pending_events);
     put_u64(report, entry->queued_bytes);
-    for (size_t i = REPORT_COUNT_AT; ++report->bytes[i] == 0; i++) {
-        check(i < REPORT_COUNT_AT + 3); /* a carry goes up into the next byte of the count */
-    }
+    count_entry(report, REPORT_COUNT_AT);
     return true;
 }
 
@@ -315,6 +338,66 @@ bool wire_next_report_entry(struct wire_report *report, struct wire_report_entry
     }
     report->entries = reader.left;
     report->count--;
+    return true;
+}
+
+/* Where is_last and count stand in a RESUME frame: behind it the kind, D, M as a str, and S. */
+enum { RESUME_LAST_AT = WIRE_HEADER_BYTES };
+
+static size_t resume_count_at(const struct buf *resume) {
+    size_t marker_at = RESUME_LAST_AT + 2 + 8;
+    return marker_at + 4 + (unsigned char)resume->bytes[marker_at] + 8;
+}
+
+void wire_resume_begin(struct buf *resume, enum position_kind kind,
+                       const struct position *position) {
+    check(resume->length == 0);
+    *resume = frame_begin(WIRE_RESUME);
+    put_u8(resume, 0);
+    put_u8(resume, kind);
+    put_position(resume, position);
+    put_u32(resume, 0);
+}
+
+bool wire_resume_add(struct buf *resume, const struct wire_resume_entry *entry) {
+    size_t length = 4 + entry->topic.length + 4;
+    if (resume->length + length > WIRE_REQUEST_BYTES_MAX) {
+        return false;
+    }
+    put_str(resume, entry->topic);
+    put_u32(resume, entry->clients);
+    count_entry(resume, resume_count_at(resume));
+    return true;
+}
+
+struct payload *wire_resume_end(struct buf *resume, bool is_last) {
+    resume->bytes[RESUME_LAST_AT] = is_last ? 1 : 0;
+    return frame_end(resume);
+}
+
+bool wire_decode_resume(struct slice body, struct wire_resume *message) {
+    struct reader reader = {.left = body};
+    message->is_last = get_choice(&reader, 2) == 1;
+    message->position_kind = (enum position_kind)get_choice(&reader, POSITION_KNOWN + 1);
+    get_position(&reader, &message->position);
+    message->count = get_u32(&reader);
+    message->entries = reader.left;
+    return !reader.is_bad &&
+           (message->position_kind == POSITION_NONE || message->position_kind == POSITION_KNOWN);
+}
+
+bool wire_next_resume_entry(struct wire_resume *resume, struct wire_resume_entry *entry) {
+    if (resume->count == 0) {
+        return false;
+    }
+    struct reader reader = {.left = resume->entries};
+    entry->topic = get_str(&reader);
+    entry->clients = get_u32(&reader);
+    if (reader.is_bad || entry->clients == 0) {
+        return false;
+    }
+    resume->entries = reader.left;
+    resume->count--;
     return true;
 }
 
@@ -353,6 +436,7 @@ bool wire_decode_refused(struct slice body, struct wire_refused *message) {
 struct payload *wire_encode_refresh(const struct wire_refresh *message) {
     struct buf frame = frame_begin(WIRE_REFRESH);
     put_u64(&frame, message->token);
+    put_str(&frame, message->topic);
     put_position(&frame, &message->position);
     put_u8(&frame, message->reason);
     put_u64(&frame, message->dropped);
@@ -362,6 +446,7 @@ struct payload *wire_encode_refresh(const struct wire_refresh *message) {
 bool wire_decode_refresh(struct slice body, struct wire_refresh *message) {
     struct reader reader = {.left = body};
     message->token = get_u64(&reader);
+    message->topic = get_str(&reader);
     get_position(&reader, &message->position);
     message->reason = (enum sse_refresh_reason)get_choice(&reader, SSE_REFRESH_REASONS);
     message->dropped = get_u64(&reader);
@@ -382,24 +467,47 @@ bool wire_decode_position(struct slice body, struct wire_position *message) {
     return is_complete(&reader);
 }
 
+static void put_event(struct buf *out, const struct wire_event *event) {
+    put_position(out, &event->position);
+    put_str(out, event->topic);
+    put_str(out, event->publisher_id);
+    put_u32(out, (uint32_t)event->id_at);
+    put_str(out, event->body);
+}
+
+static void get_event(struct reader *reader, struct wire_event *event) {
+    get_position(reader, &event->position);
+    event->topic = get_str(reader);
+    event->publisher_id = get_str(reader);
+    event->id_at = get_u32(reader);
+    event->body = get_str(reader);
+    reader->is_bad = reader->is_bad || event->id_at > event->body.length;
+}
+
 struct payload *wire_encode_event(const struct wire_event *message) {
     struct buf frame = frame_begin(WIRE_EVENT);
-    put_position(&frame, &message->position);
-    put_str(&frame, message->topic);
-    put_str(&frame, message->publisher_id);
-    put_u32(&frame, (uint32_t)message->id_at);
-    put_str(&frame, message->body);
+    put_event(&frame, message);
     return frame_end(&frame);
 }
 
 bool wire_decode_event(struct slice body, struct wire_event *message) {
     struct reader reader = {.left = body};
-    get_position(&reader, &message->position);
-    message->topic = get_str(&reader);
-    message->publisher_id = get_str(&reader);
-    message->id_at = get_u32(&reader);
-    message->body = get_str(&reader);
-    return is_complete(&reader) && message->id_at <= message->body.length;
+    get_event(&reader, message);
+    return is_complete(&reader);
+}
+
+struct payload *wire_encode_replay(const struct wire_replay *message) {
+    struct buf frame = frame_begin(WIRE_REPLAY);
+    put_u64(&frame, message->token);
+    put_event(&frame, &message->event);
+    return frame_end(&frame);
+}
+
+bool wire_decode_replay(struct slice body, struct wire_replay *message) {
+    struct reader reader = {.left = body};
+    message->token = get_u64(&reader);
+    get_event(&reader, &message->event);
+    return is_complete(&reader);
 }
 
 struct payload *wire_encode_health(const struct wire_health *message) {

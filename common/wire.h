@@ -7,7 +7,10 @@
  *
  *   handler -> broker
  *     HELLO        u32 magic, u16 version, u32 pid     first, once
+ *     RESUME       u8 is_last, u8 position kind, position, u32 count, count times:
+ *                  str topic, u32 clients              second; one or more, the last has is_last
  *     SUBSCRIBE    u64 token, u8 form, u8 position kind, position, str user, str tenant, topics
+ *     CREDIT       u64 token, u32 bytes                so much more may be replayed to it
  *     UNSUBSCRIBE  u64 token, topics                   the same list again; token 0: it is live
  *     ASK_POSITION u64 token
  *     ASK_HEALTH   u64 token, u32 limit                how many topics at most
@@ -19,7 +22,9 @@
  *     WELCOME      u32 magic, u16 version, u32 pid     first, once
  *     ACCEPTED     u64 token, u8 follows, position     follows: a replay or refresh comes next
  *     REFUSED      u64 token, u16 status, str text
- *     REFRESH      u64 token, position, u8 reason, u64 dropped   token 0: for every live client
+ *     REFRESH      u64 token, str topic, position, u8 reason, u64 dropped   token 0: for every live
+ *                  client, or for those of the topic, if there is one
+ *     REPLAY       u64 token, and an EVENT's body: for this client alone
  *     SUBSCRIBED   u64 token, position                 from here on the client is live
  *     EVENT        position, str topic, str publisher id, u32 id_at, str body
  *     POSITION     position                            answers ASK_POSITION when token is not 0
@@ -27,11 +32,21 @@
  *     ASK_REPORT   u32 serial                          answered by REPORTs with it, up to is_last
  *     GOODBYE      str reason                          the broker closes behind it
  *
- * The life of a subscription: SUBSCRIBE, then ACCEPTED or REFUSED; a REFRESH where the broker
- * cannot prove that nothing is missing; SUBSCRIBED. The client is served by EVENT frames from there
- * on, and not before. Everything on a connection is applied in the order in which it came, so
- * positions never overtake the events that they stand behind. Tokens are never used again; a frame
- * for a token that is not known any more is dropped.
+ * The life of a subscription: SUBSCRIBE, then ACCEPTED or REFUSED; what is kept behind the client's
+ * position as REPLAYs, with a REFRESH at each place where the broker cannot prove that nothing is
+ * missing; SUBSCRIBED, when the replay has reached the head. The client is served by EVENT frames
+ * from there on, and not before. Everything on a connection is applied in the order in which it
+ * came, so positions never overtake the events that they stand behind. Tokens are never used again;
+ * a frame for a token that is not known any more is dropped.
+ *
+ * A replay runs on credit, WIRE_CREDIT_BYTES at first: each REPLAY uses up the length of its body;
+ * while anything is left, one of any size is sent, and the debt is carried. So what waits for one
+ * client is bounded, and a client that does not read holds up nobody.
+ *
+ * A connection begins with RESUME: where the last one ended (position kind NONE: there was none),
+ * and how many clients are live on which topics. The broker brings them to the head with EVENT and
+ * REFRESH frames, exactly as if the connection had not been lost; then a POSITION follows, and only
+ * then are positions told, breaks announced and subscriptions of this handler answered.
  *
  * An EVENT is sent once to a handler, however many of its clients want it. Its body is the one that
  * sse_event_body builds; position is the event's own.
@@ -48,12 +63,13 @@
 
 enum {
     WIRE_MAGIC = 0x73736770, /* "pgss" */
-    WIRE_VERSION = 1,
+    WIRE_VERSION = 2,
     WIRE_HEADER_BYTES = 5,
     WIRE_REQUEST_BYTES_MAX = 64 * 1024,       /* a body from a handler */
     WIRE_ANSWER_BYTES_MAX = 16 * 1024 * 1024, /* a body from the broker */
     WIRE_TOPICS_MAX = 64,
-    WIRE_HEALTH_LIMIT = 1000, /* topics, unless asked otherwise */
+    WIRE_CREDIT_BYTES = 64 * 1024, /* of a replay, at its start */
+    WIRE_HEALTH_LIMIT = 1000,      /* topics, unless asked otherwise */
     WIRE_HEALTH_LIMIT_MAX = 65536,
 };
 
@@ -64,6 +80,8 @@ enum wire_type {
     WIRE_ASK_POSITION,
     WIRE_ASK_HEALTH,
     WIRE_REPORT,
+    WIRE_RESUME,
+    WIRE_CREDIT,
     WIRE_WELCOME = 65,
     WIRE_ACCEPTED,
     WIRE_REFUSED,
@@ -74,6 +92,7 @@ enum wire_type {
     WIRE_HEALTH,
     WIRE_ASK_REPORT,
     WIRE_GOODBYE,
+    WIRE_REPLAY,
 };
 
 /* How a door's clients want positions and frames written. */
@@ -99,6 +118,24 @@ struct wire_subscribe {
     struct slice user;
     struct slice tenant;
     struct wire_topics topics;
+};
+
+struct wire_resume {
+    bool is_last;
+    enum position_kind position_kind; /* NONE or KNOWN */
+    struct position position;
+    uint32_t count;
+    struct slice entries; /* for wire_next_resume_entry */
+};
+
+struct wire_resume_entry {
+    struct slice topic;
+    uint32_t clients; /* at least 1 */
+};
+
+struct wire_credit {
+    uint64_t token;
+    uint32_t bytes;
 };
 
 struct wire_unsubscribe {
@@ -141,6 +178,7 @@ struct wire_refused {
 
 struct wire_refresh {
     uint64_t token;
+    struct slice topic;
     struct position position;
     enum sse_refresh_reason reason;
     uint64_t dropped; /* or SSE_DROPPED_UNKNOWN */
@@ -159,6 +197,11 @@ struct wire_event {
     struct slice body;
 };
 
+struct wire_replay {
+    uint64_t token;
+    struct wire_event event;
+};
+
 struct wire_health {
     uint64_t token;
     uint16_t status; /* of HTTP */
@@ -172,6 +215,9 @@ struct wire_frame {
     struct slice body;
 };
 
+/* The body of a frame that was encoded here. */
+struct slice wire_body(const struct payload *frame) must_check;
+
 enum wire_next { WIRE_NEXT_FRAME, WIRE_NEXT_INCOMPLETE, WIRE_NEXT_TOO_LONG };
 
 /* Takes the first whole frame off *input. */
@@ -182,6 +228,7 @@ enum wire_next wire_next(struct slice *input, size_t body_bytes_max,
 
 struct payload *wire_encode_hello(enum wire_type type, uint32_t pid) must_check;
 struct payload *wire_encode_subscribe(const struct wire_subscribe *message) must_check;
+struct payload *wire_encode_credit(const struct wire_credit *message) must_check;
 struct payload *wire_encode_unsubscribe(const struct wire_unsubscribe *message) must_check;
 struct payload *wire_encode_ask_position(uint64_t token) must_check;
 struct payload *wire_encode_ask_health(const struct wire_ask_health *message) must_check;
@@ -192,6 +239,7 @@ struct payload *wire_encode_refresh(const struct wire_refresh *message) must_che
 struct payload *wire_encode_position(enum wire_type type,
                                      const struct wire_position *message) must_check;
 struct payload *wire_encode_event(const struct wire_event *message) must_check;
+struct payload *wire_encode_replay(const struct wire_replay *message) must_check;
 struct payload *wire_encode_health(const struct wire_health *message) must_check;
 struct payload *wire_encode_ask_report(uint32_t serial) must_check;
 struct payload *wire_encode_goodbye(const char *reason) must_check;
@@ -202,10 +250,18 @@ void wire_report_begin(struct buf *report, uint32_t serial);
 bool wire_report_add(struct buf *report, const struct wire_report_entry *entry) must_check;
 struct payload *wire_report_end(struct buf *report, bool is_last) must_check;
 
+/* A RESUME grows likewise. */
+void wire_resume_begin(struct buf *resume, enum position_kind kind,
+                       const struct position *position);
+bool wire_resume_add(struct buf *resume, const struct wire_resume_entry *entry) must_check;
+struct payload *wire_resume_end(struct buf *resume, bool is_last) must_check;
+
 /* --- decoding: false if the body breaks the rules ----------------------------------------- */
 
 bool wire_decode_hello(struct slice body, struct wire_hello *message) must_check;
 bool wire_decode_subscribe(struct slice body, struct wire_subscribe *message) must_check;
+bool wire_decode_resume(struct slice body, struct wire_resume *message) must_check;
+bool wire_decode_credit(struct slice body, struct wire_credit *message) must_check;
 bool wire_decode_unsubscribe(struct slice body, struct wire_unsubscribe *message) must_check;
 bool wire_decode_ask_position(struct slice body, uint64_t *token) must_check;
 bool wire_decode_ask_health(struct slice body, struct wire_ask_health *message) must_check;
@@ -215,6 +271,7 @@ bool wire_decode_refused(struct slice body, struct wire_refused *message) must_c
 bool wire_decode_refresh(struct slice body, struct wire_refresh *message) must_check;
 bool wire_decode_position(struct slice body, struct wire_position *message) must_check;
 bool wire_decode_event(struct slice body, struct wire_event *message) must_check;
+bool wire_decode_replay(struct slice body, struct wire_replay *message) must_check;
 bool wire_decode_health(struct slice body, struct wire_health *message) must_check;
 bool wire_decode_ask_report(struct slice body, uint32_t *serial) must_check;
 bool wire_decode_goodbye(struct slice body, struct slice *reason) must_check;
@@ -222,3 +279,4 @@ bool wire_decode_goodbye(struct slice body, struct slice *reason) must_check;
 /* Takes the first entry off the report; false behind the last, or when it breaks the rules: then
  * count is not 0. */
 bool wire_next_report_entry(struct wire_report *report, struct wire_report_entry *entry) must_check;
+bool wire_next_resume_entry(struct wire_resume *resume, struct wire_resume_entry *entry) must_check;

@@ -22,8 +22,7 @@ struct arrival {
     struct loop_task reap;
 };
 
-/* --- end -----------------------------------------------------------------------------------------
- */
+/* --- end -------------------------------------------------------------------------------------- */
 
 static void on_reap(struct loop_task *task) {
     struct arrival *arrival = container_of(task, struct arrival, reap);
@@ -52,8 +51,7 @@ static void on_timeout(struct loop_timer *timer) {
     arrival_leave(container_of(timer, struct arrival, timeout));
 }
 
-/* --- looking at what lies in the socket
- * ------------------------------------------------------------ */
+/* --- looking at what lies in the socket ------------------------------------------------------- */
 
 enum look { LOOK_COMPLETE, LOOK_PARTIAL, LOOK_NOTHING, LOOK_USELESS };
 
@@ -86,8 +84,7 @@ static enum look look_at(const struct arrivals *arrivals, int fd) {
     return look_of(record_scan_feed(&scan, arrivals->look, (size_t)got));
 }
 
-/* --- reading what comes in pieces
- * -------------------------------------------------------------------- */
+/* --- reading what comes in pieces ------------------------------------------------------------- */
 
 static void keep(struct arrival *arrival, const char *bytes, size_t length) {
     size_t limit = arrival->arrivals->body_bytes_max + ARRIVAL_HEAD_BYTES_MAX;
@@ -129,8 +126,7 @@ static int kept_as_file(const struct arrival *arrival) {
     return file;
 }
 
-/* --- from one to the other
- * ------------------------------------------------------------------------- */
+/* --- from one to the other -------------------------------------------------------------------- */
 
 static void become_request(struct arrival *arrival) {
     const struct arrivals_owner *owner = &arrival->arrivals->owner;

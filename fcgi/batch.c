@@ -32,8 +32,7 @@ struct batch {
 
 static void on_send(struct loop_task *task);
 
-/* --- outcomes ------------------------------------------------------------------------------------
- */
+/* --- outcomes --------------------------------------------------------------------------------- */
 
 static void finish(struct item_list *list, struct batch_item *item, enum batch_outcome outcome) {
     TAILQ_REMOVE(list, item, link);
@@ -76,8 +75,7 @@ static void on_expiry(struct loop_timer *timer) {
     }
 }
 
-/* --- failures ------------------------------------------------------------------------------------
- */
+/* --- failures --------------------------------------------------------------------------------- */
 
 /* The server goes down, or has become a standby: what was under way is rolled back, and its time
  * may still be enough for the next connection. */
@@ -125,8 +123,7 @@ static void on_out_of_patience(struct loop_timer *timer) {
     pg_drop(batch->pg, "a statement took longer than publish_timeout");
 }
 
-/* --- groups --------------------------------------------------------------------------------------
- */
+/* --- groups ----------------------------------------------------------------------------------- */
 
 static void append_element(struct buf *array, struct slice text) {
     buf_append_text(array, array->length > 1 ? ",\"" : "\"");
@@ -199,8 +196,7 @@ void batch_add(struct batch *batch, struct batch_item *item) {
     loop_flush_soon(batch->loop, &batch->send, on_send);
 }
 
-/* --- the connection ------------------------------------------------------------------------------
- */
+/* --- the connection --------------------------------------------------------------------------- */
 
 /* It saves parsing and planning. A pooler may refuse it, or lose it: then it goes without. */
 static void on_prepared(void *self, const struct pg_result *result) {
@@ -243,7 +239,7 @@ struct batch *batch_create(struct loop *loop, const struct config *config) {
         .reconnect_min_ms = config->reconnect_min,
         .reconnect_max_ms = config->reconnect_max,
     };
-    struct pg_owner owner = {batch, on_connected, on_lost, NULL};
+    struct pg_owner owner = {batch, on_connected, on_lost, NULL, NULL};
     batch->pg = pg_create(loop, &settings, &owner);
     pg_start(batch->pg);
     return batch;

@@ -1,5 +1,6 @@
 #include "client.h"
 
+#include "answer.h"
 #include "log.h"
 #include "reply.h"
 #include "stream.h"
@@ -10,19 +11,18 @@
 #include <unistd.h>
 
 enum {
-    CLIENT_PATIENCE_MS = 200,  /* until headers leave without the broker's answer */
-    CLIENT_QUESTION_MS = 2000, /* until a question is answered 503 */
+    CLIENT_PATIENCE_MS = 200, /* until headers leave without the broker's answer */
 };
 
 static void on_flush(struct loop_task *task);
 static void on_pulse(struct loop_timer *timer);
+static void end_of_age(struct client *client);
 
 static int64_t now_ms(const struct client *client) {
     return loop_now_ms(client->stream->loop);
 }
 
-/* --- asking the broker
- * ---------------------------------------------------------------------------- */
+/* --- asking the broker ------------------------------------------------------------------------ */
 
 static void ask_subscription(struct client *client) {
     const struct inquiry *inquiry = client->inquiry;
@@ -36,53 +36,52 @@ static void ask_subscription(struct client *client) {
     uplink_take(&client->stream->uplink, wire_encode_subscribe(&message));
 }
 
-static void ask_question(struct client *client) {
-    struct uplink *uplink = &client->stream->uplink;
-    struct wire_ask_health health = {client->inquiry->token, client->limit};
-    switch (client->question) {
-    case CLIENT_ASKS_POSITION:
-        uplink_take(uplink, wire_encode_ask_position(client->inquiry->token));
-        return;
-    case CLIENT_ASKS_HEALTH:
-        uplink_take(uplink, wire_encode_ask_health(&health));
-        return;
-    case CLIENT_ASKS_NOTHING:
-        return;
-    }
+/* A replay begins with new credit: what waits from the one before has to be out first. */
+static bool is_ready_to_ask(const struct client *client) {
+    return client->state != CLIENT_RESUBSCRIBING || outlet_is_empty(&client->outlet);
 }
 
 void client_ask(struct client *client) {
-    if (client->inquiry == NULL || !uplink_is_up(&client->stream->uplink)) {
+    if (client->inquiry == NULL || !uplink_is_up(&client->stream->uplink) ||
+        !is_ready_to_ask(client)) {
         return;
     }
     inquiry_draw_token(client->inquiry);
     if (client->state == CLIENT_ASKING) {
-        ask_question(client);
+        answer_ask(client);
     } else {
         ask_subscription(client);
     }
 }
 
+/* The broker knows of it: it is live, or was asked for on this connection. */
+static bool is_subscribed(const struct client *client) {
+    return client->audience != NULL && uplink_is_up(&client->stream->uplink) &&
+           (client->state == CLIENT_LIVE ||
+            (client->inquiry != NULL && client->inquiry->token != 0));
+}
+
+/* Gets no more events: leaves its feed, and the broker is told. */
 static void unsubscribe(struct client *client) {
-    if (client->audience == NULL) {
-        return;
-    }
-    if (uplink_is_up(&client->stream->uplink)) {
+    if (is_subscribed(client)) {
         struct wire_unsubscribe message = {
             .token = client->inquiry == NULL ? 0 : client->inquiry->token};
         audience_topics(client->audience, &message.topics);
         uplink_take(&client->stream->uplink, wire_encode_unsubscribe(&message));
     }
-    fanout_detach(&client->audience);
+    if (client->state == CLIENT_LIVE) {
+        audience_leave(client->audience, client);
+    }
+    inquiry_destroy(&client->inquiry);
 }
 
-/* --- ends ---------------------------------------------------------------------------------------
- */
+/* --- ends ------------------------------------------------------------------------------------- */
 
 static void on_reap(struct loop_task *task) {
     struct client *client = container_of(task, struct client, reap);
     close(client->fd);
     outlet_release(&client->outlet);
+    free(client->overflow);
     free(client);
 }
 
@@ -92,12 +91,11 @@ void client_close(struct client *client, const char *reason) {
     }
     struct stream *stream = client->stream;
     log_debug("client %d: closed: %s", client->fd, reason);
-    if (client->state == CLIENT_LIVE) {
-        audience_leave(client->audience, client, OUTLET_KEEP_BEGUN);
-    }
-    client->state = CLIENT_CLOSED;
     unsubscribe(client);
-    inquiry_destroy(&client->inquiry);
+    client->state = CLIENT_CLOSED;
+    if (client->audience != NULL) {
+        fanout_detach(&client->audience);
+    }
     LIST_REMOVE(client, link);
     stream->client_count--;
     loop_io_stop(stream->loop, &client->io);
@@ -107,24 +105,11 @@ void client_close(struct client *client, const char *reason) {
     stream_on_client_closed(stream);
 }
 
-/* Too slow: counted, so that nothing is lost silently. The client resumes from what it has. */
-static void client_drop(struct client *client, const char *reason) {
-    static struct log_limit limit;
-    log_limited(&limit, LOG_LEVEL_INFO, "a client is dropped: %s", reason);
-    if (client->state == CLIENT_LIVE) {
-        audience_count_dropped(client->audience, client);
-    }
-    client_close(client, reason);
-}
-
-/* What is queued is all that there will ever be. */
+/* What is queued is all that there will ever be; what waits in the feed is dropped. */
 static void client_finish_as(struct client *client, enum client_state state) {
-    if (client->state == CLIENT_LIVE) {
-        audience_leave(client->audience, client, OUTLET_KEEP_BEGUN);
-    }
     unsubscribe(client);
-    inquiry_destroy(&client->inquiry);
     client->state = state;
+    client->ends_ms = INT64_MAX;
     client->written_ms = now_ms(client);
     outlet_end(&client->outlet);
     loop_timer_start(client->stream->loop, &client->timer, client->stream->config->stall_timeout,
@@ -132,25 +117,99 @@ static void client_finish_as(struct client *client, enum client_state state) {
     loop_flush_soon(client->stream->loop, &client->flush, on_flush);
 }
 
-static void client_finish(struct client *client) {
+void client_finish(struct client *client) {
     client_finish_as(client, CLIENT_ENDING);
 }
 
-static void finish_with_text(struct client *client, unsigned status, const char *text,
+void client_finish_with_text(struct client *client, unsigned status, const char *text,
                              const char *allow) {
     reply_text(&client->outlet.own, status, text, allow, client->without_body);
     client_finish(client);
 }
 
-/* --- output -------------------------------------------------------------------------------------
+/* --- too slow ------------------------------------------------------------------------------------
+ *
+ * The client is told in-band, or resumes from what it has: in both cases nothing is lost silently.
  */
+
+/* A refresh at the end of the own bytes, for what was dropped of the feed behind it. */
+struct overflow {
+    struct fan_loss loss;
+    size_t frame_bytes;
+};
+
+static void note_drop(const struct client *client, const char *reason) {
+    static struct log_limit limit;
+    log_limited(&limit, LOG_LEVEL_INFO, "a client is too slow: %s", reason);
+    bool was_counted = client->state == CLIENT_ENDING;
+    if (client->audience != NULL && !was_counted) {
+        audience_count_dropped_client(client->audience);
+    }
+}
+
+static void count_loss(const struct client *client, struct fan_loss *loss) {
+    if (client->state == CLIENT_LIVE) {
+        audience_count_dropped(client->audience, client, loss);
+    }
+}
+
+static const char too_much_waits[] = "more than client_queue_bytes wait for it";
+
+/* It goes on from here, and is told what it misses: in the refresh that it was promised before, as
+ * long as nothing of that is out. */
+static void skip_to_head(struct client *client) {
+    struct outlet *outlet = &client->outlet;
+    if (client->overflow != NULL && outlet_own_unbegun(outlet) >= client->overflow->frame_bytes) {
+        outlet->own.length -= client->overflow->frame_bytes;
+    } else {
+        free(client->overflow);
+        client->overflow = must_zalloc(sizeof *client->overflow);
+        client->overflow->loss.reason = SSE_REFRESH_OVERFLOW;
+    }
+    struct fan_loss *loss = &client->overflow->loss;
+    count_loss(client, loss);
+    outlet_detach(outlet);
+    size_t before = outlet->own.length;
+    struct wire_topics topics;
+    audience_topics(client->audience, &topics);
+    sse_id(&outlet->own, &client->audience->last, (struct slice){0});
+    sse_refresh(&outlet->own, loss->reason, loss->dropped, topics.names, topics.count);
+    client->overflow->frame_bytes = outlet->own.length - before;
+    outlet_attach(outlet, &client->audience->feed);
+    audience_trim_soon(client->audience);
+}
+
+static void on_overflow(struct client *client) {
+    struct fan_loss loss = {.reason = SSE_REFRESH_OVERFLOW};
+    switch ((enum config_slow_client)client->stream->config->slow_client) {
+    case CONFIG_SLOW_REFRESH:
+        skip_to_head(client);
+        return;
+    case CONFIG_SLOW_DISCONNECT:
+        note_drop(client, too_much_waits);
+        count_loss(client, &loss);
+        client_finish(client);
+        return;
+    }
+}
+
+/* Nothing gets through to it: it would stay attached and deaf. */
+static void on_stall(struct client *client) {
+    struct fan_loss loss = {.reason = SSE_REFRESH_OVERFLOW};
+    note_drop(client, "it took nothing for stall_timeout");
+    count_loss(client, &loss);
+    client_close(client, "it took nothing for stall_timeout");
+}
 
 /* An empty queue takes one event of any size; more than the limit may not wait behind it. */
 static bool is_overfull(const struct client *client) {
     const struct outlet *outlet = &client->outlet;
     return outlet->feed != NULL && outlet->feed->next - outlet->cursor.frame > 1 &&
-           outlet_queued_bytes(outlet) > (uint64_t)client->stream->config->client_queue_bytes;
+           outlet_queued_bytes(outlet) > (uint64_t)client->stream->config->client_queue_bytes &&
+           outlet_first_unbegun(outlet) < outlet->feed->next;
 }
+
+/* --- output ----------------------------------------------------------------------------------- */
 
 static void become_blocked(struct client *client) {
     struct loop *loop = client->stream->loop;
@@ -163,6 +222,27 @@ static void become_blocked(struct client *client) {
     }
 }
 
+/* Half of the credit is renewed at a time, so that small events do not ask one by one. */
+static void renew_credit(struct client *client) {
+    struct inquiry *inquiry = client->inquiry;
+    if (inquiry != NULL && inquiry->token != 0 &&
+        inquiry->owed_credit_bytes >= WIRE_CREDIT_BYTES / 2) {
+        struct wire_credit message = {inquiry->token, inquiry->owed_credit_bytes};
+        inquiry->owed_credit_bytes = 0;
+        uplink_take(&client->stream->uplink, wire_encode_credit(&message));
+    }
+}
+
+static void on_drained(struct client *client) {
+    free(client->overflow);
+    client->overflow = NULL;
+    if (client->inquiry != NULL && client->inquiry->token == 0) {
+        client_ask(client);
+    } else {
+        renew_credit(client);
+    }
+}
+
 static void client_write(struct client *client) {
     uint64_t before = client->outlet.written_bytes;
     enum outlet_result result = outlet_write(&client->outlet, client->fd);
@@ -172,6 +252,7 @@ static void client_write(struct client *client) {
     switch (result) {
     case OUTLET_DRAINED:
         loop_io_change(client->stream->loop, &client->io, LOOP_READ);
+        on_drained(client);
         return;
     case OUTLET_BLOCKED:
         become_blocked(client);
@@ -196,7 +277,7 @@ void client_flush(struct client *client) {
         client_close(client, "its client went away");
     }
     if (client->state == CLIENT_LIVE && client->is_blocked && is_overfull(client)) {
-        client_drop(client, "more than client_queue_bytes wait for it");
+        on_overflow(client);
     }
 }
 
@@ -208,8 +289,7 @@ static void flush_soon(struct client *client) {
     loop_flush_soon(client->stream->loop, &client->flush, on_flush);
 }
 
-/* --- time ---------------------------------------------------------------------------------------
- */
+/* --- time ------------------------------------------------------------------------------------- */
 
 /* At most keep_alive, and up to a fifth less, so that those who got the same event at the same time
  * do not get their heartbeats at the same time, too. */
@@ -219,10 +299,12 @@ static int64_t heartbeat_ms(const struct client *client) {
 }
 
 static void pulse_again(struct client *client, int64_t delay_ms) {
+    int64_t left_ms = client->ends_ms - now_ms(client);
+    delay_ms = delay_ms < left_ms ? delay_ms : left_ms;
     loop_timer_start(client->stream->loop, &client->timer, delay_ms > 0 ? delay_ms : 0, on_pulse);
 }
 
-/* Behind all that was sent, so a client that comes back with it has missed nothing. */
+/* Behind all that was queued for it, so a client that comes back with it has missed nothing. */
 static const struct position *position_reached(const struct client *client) {
     if (client->state == CLIENT_LIVE) {
         return &client->stream->position;
@@ -245,22 +327,33 @@ static void append_heartbeat(struct client *client) {
     flush_soon(client);
 }
 
-/* A stream's clock: something waits and does not get away, or nothing was said for long. */
+/* Not into a block that waits for its end; nor where something is on its way in this very turn: the
+ * position of a live client stands behind it. */
+static bool is_quiet(const struct client *client) {
+    return client->inquiry == NULL ? outlet_is_empty(&client->outlet)
+                                   : !client->inquiry->is_block_open;
+}
+
+/* A stream's clock: it is old, or something waits and does not get away, or nothing was said for
+ * long. */
 static void on_pulse(struct loop_timer *timer) {
     struct client *client = container_of(timer, struct client, timer);
     const struct config *config = client->stream->config;
     int64_t silence_ms = now_ms(client) - client->written_ms;
+    if (now_ms(client) >= client->ends_ms) {
+        end_of_age(client);
+        return;
+    }
     if (client->is_blocked && silence_ms >= config->stall_timeout) {
-        client_drop(client, "it took nothing for stall_timeout");
+        on_stall(client);
         return;
     }
     if (client->is_blocked) {
         pulse_again(client, config->stall_timeout - silence_ms);
         return;
     }
-    bool is_in_block = client->inquiry != NULL && client->inquiry->is_block_open;
     if (silence_ms >= config->keep_alive * 4 / 5) {
-        if (!is_in_block) { /* a block that waits for its end is no place for another */
+        if (is_quiet(client)) {
             append_heartbeat(client);
         }
         silence_ms = 0;
@@ -268,8 +361,7 @@ static void on_pulse(struct loop_timer *timer) {
     pulse_again(client, heartbeat_ms(client) - silence_ms);
 }
 
-/* --- the first block ----------------------------------------------------------------------------
- */
+/* --- the first block -------------------------------------------------------------------------- */
 
 static void append_retry(struct client *client) {
     sse_retry(&client->outlet.own, jittered(client->stream->config->retry));
@@ -288,6 +380,11 @@ static void on_patience_over(struct loop_timer *timer) {
     flush_soon(client);
 }
 
+/* It is written "0": who asked for all that is kept has got nothing of it yet. */
+static bool is_start(const struct position *position) {
+    return position->durable == 0 && position->marker[0] == '\0';
+}
+
 static void append_refresh(struct client *client, const struct position *position,
                            enum sse_refresh_reason reason, uint64_t dropped) {
     struct wire_topics topics;
@@ -295,7 +392,7 @@ static void append_refresh(struct client *client, const struct position *positio
     append_id(client, position);
     sse_refresh(&client->outlet.own, reason, dropped, topics.names, topics.count);
     client->inquiry->position = *position;
-    client->inquiry->position_kind = POSITION_KNOWN;
+    client->inquiry->position_kind = is_start(position) ? POSITION_ALL : POSITION_KNOWN;
     client->inquiry->is_block_open = false;
 }
 
@@ -320,7 +417,7 @@ void client_on_accepted(struct client *client, const struct wire_accepted *messa
     client->state = CLIENT_GREETED;
     if (message->follows && !inquiry_has_position(inquiry)) {
         inquiry->is_block_open = true; /* the refresh that follows ends it */
-    } else if (was_waiting && !message->follows) {
+    } else if (was_waiting && inquiry->position_kind == POSITION_NONE) {
         append_refresh(client, &message->position, SSE_REFRESH_GAP, SSE_DROPPED_UNKNOWN);
     } else {
         if (!message->follows) {
@@ -335,20 +432,32 @@ void client_on_accepted(struct client *client, const struct wire_accepted *messa
     flush_soon(client);
 }
 
+/* What comes from the broker before it is live. */
+static bool is_catching_up(const struct client *client) {
+    return client->state == CLIENT_GREETED || client->state == CLIENT_RESUBSCRIBING;
+}
+
 void client_on_refresh(struct client *client, const struct wire_refresh *message) {
-    bool is_restart = client->state == CLIENT_RESUBSCRIBING &&
-                      inquiry_has_position(client->inquiry) &&
-                      message->reason == SSE_REFRESH_UNKNOWN_POSITION;
-    if (client->state != CLIENT_GREETED && client->state != CLIENT_RESUBSCRIBING) {
+    if (is_catching_up(client)) {
+        append_refresh(client, &message->position, message->reason, message->dropped);
+        flush_soon(client);
+    }
+}
+
+void client_on_replay(struct client *client, const struct wire_event *event, size_t wire_bytes) {
+    struct fan_topic *topic = audience_topic(client->audience, event->topic);
+    if (!is_catching_up(client) || topic == NULL) {
         return;
     }
-    append_refresh(client, &message->position, is_restart ? SSE_REFRESH_RESTART : message->reason,
-                   message->dropped);
+    outlet_append_event(&client->outlet, fanout_frame(&client->stream->fanout, event), topic);
+    client->inquiry->position = event->position;
+    client->inquiry->position_kind = POSITION_KNOWN;
+    client->inquiry->owed_credit_bytes += (uint32_t)wire_bytes;
     flush_soon(client);
 }
 
 void client_on_subscribed(struct client *client, const struct wire_position *message) {
-    if (client->state != CLIENT_GREETED && client->state != CLIENT_RESUBSCRIBING) {
+    if (!is_catching_up(client)) {
         return;
     }
     if (!position_equals(&client->inquiry->position, &message->position)) {
@@ -364,7 +473,7 @@ void client_on_subscribed(struct client *client, const struct wire_position *mes
 void client_on_refused(struct client *client, const struct wire_refused *message) {
     if (client->state == CLIENT_SUBSCRIBING || client->state == CLIENT_ASKING) {
         char *text = must_strdup(message->text.at, message->text.length);
-        finish_with_text(client, message->status, text, NULL);
+        client_finish_with_text(client, message->status, text, NULL);
         free(text);
     } else {
         sse_close(&client->outlet.own);
@@ -372,88 +481,25 @@ void client_on_refused(struct client *client, const struct wire_refused *message
     }
 }
 
-/* --- questions ----------------------------------------------------------------------------------
- */
-
-void client_on_position(struct client *client, const struct position *position) {
-    char text[POSITION_TEXT_BYTES];
-    if (client->question == CLIENT_ASKS_POSITION) {
-        (void)position_print(position, text);
-        reply_stream_headers(&client->outlet.own, text);
-        client_finish(client);
-    }
-}
-
-static void finish_with_health(struct client *client, unsigned status, struct slice document) {
-    struct reply reply = {
-        .status = status,
-        .type = "application/json",
-        .body = document,
-        .without_body = client->without_body,
-    };
-    reply_append(&client->outlet.own, &reply);
-    client_finish(client);
-}
-
-void client_on_health(struct client *client, const struct wire_health *message) {
-    if (client->question == CLIENT_ASKS_HEALTH) {
-        finish_with_health(client, message->status, message->document);
-    }
-}
-
-static void finish_without_broker(struct client *client) {
-    static const char document[] = "{\"status\":\"degraded\",\"reason\":\"the broker does not "
-                                   "answer\",\"version\":\"" PGSSE_VERSION "\"}";
-    if (client->question == CLIENT_ASKS_HEALTH) {
-        finish_with_health(client, REPLY_UNAVAILABLE, slice_of(document));
-    } else {
-        finish_with_text(client, REPLY_UNAVAILABLE, "no position can be had now", NULL);
-    }
-}
-
-static void on_no_answer(struct loop_timer *timer) {
-    finish_without_broker(container_of(timer, struct client, timer));
-}
-
-static void begin_question(struct client *client, enum client_question question) {
-    client->question = question;
-    client->state = CLIENT_ASKING;
-    client->inquiry = inquiry_create(client);
-    loop_timer_start(client->stream->loop, &client->timer, CLIENT_QUESTION_MS, on_no_answer);
-    if (question == CLIENT_ASKS_HEALTH && !uplink_is_up(&client->stream->uplink)) {
-        finish_without_broker(client);
-        return;
-    }
-    client_ask(client);
-}
-
-/* --- the broker goes ----------------------------------------------------------------------------
- */
+/* --- the broker goes -------------------------------------------------------------------------- */
 
 void client_on_broker_lost(struct client *client) {
     if (client->inquiry != NULL) {
         inquiry_drop_token(client->inquiry);
     }
     switch (client->state) {
-    case CLIENT_LIVE:
-        audience_leave(client->audience, client, OUTLET_KEEP_ALL);
-        client->state = CLIENT_RESUBSCRIBING;
-        client->inquiry = inquiry_create(client);
-        client->inquiry->position = client->stream->position;
-        client->inquiry->position_kind = POSITION_KNOWN;
-        flush_soon(client);
-        return;
     case CLIENT_GREETED:
         client->state = CLIENT_RESUBSCRIBING;
         return;
     case CLIENT_ASKING:
         if (client->question == CLIENT_ASKS_HEALTH) {
-            finish_without_broker(client);
+            answer_without_broker(client);
         }
         return;
+    case CLIENT_RESUBSCRIBING:
+    case CLIENT_LIVE:
     case CLIENT_SUBSCRIBING:
     case CLIENT_WAITING:
-    case CLIENT_RESUBSCRIBING:
     case CLIENT_ENDING:
     case CLIENT_GONE:
     case CLIENT_CLOSED:
@@ -461,51 +507,51 @@ void client_on_broker_lost(struct client *client) {
     }
 }
 
-/* --- the handler stops --------------------------------------------------------------------------
- */
+/* --- ends on purpose -------------------------------------------------------------------------- */
 
 /* A block that is still open would swallow the close. */
-static void append_shutdown(struct client *client, int64_t retry_ms, bool has_sent_ids) {
+static void append_goodbye(struct client *client, int64_t retry_ms, const char *why,
+                           bool has_sent_ids) {
     if (client->inquiry != NULL && client->inquiry->is_block_open) {
         buf_append_text(&client->outlet.own, "\n");
     }
     sse_retry(&client->outlet.own, retry_ms);
-    sse_comment(&client->outlet.own, "server shutting down");
+    sse_comment(&client->outlet.own, why);
     if (!has_sent_ids) {
         append_id(client, position_reached(client));
     }
     sse_close(&client->outlet.own);
 }
 
-void client_end(struct client *client, int64_t retry_ms) {
+static void end_in_order(struct client *client, int64_t retry_ms, const char *why) {
     switch (client->state) {
     case CLIENT_SUBSCRIBING:
         if (!client->accepts_events) {
-            finish_with_text(client, REPLY_UNAVAILABLE, "server draining", NULL);
+            client_finish_with_text(client, REPLY_UNAVAILABLE, "server draining", NULL);
             return;
         }
         reply_stream_headers(&client->outlet.own, NULL);
-        append_shutdown(client, retry_ms, false);
+        append_goodbye(client, retry_ms, why, false);
         client_finish(client);
         return;
     case CLIENT_WAITING:
-        append_shutdown(client, retry_ms, false);
+        append_goodbye(client, retry_ms, why, false);
         client_finish(client);
         return;
     case CLIENT_LIVE:
         /* What was begun goes before the goodbye, the rest is dropped: it can be resumed. */
-        audience_leave(client->audience, client, OUTLET_KEEP_BEGUN);
-        client->state = CLIENT_RESUBSCRIBING;
-        append_shutdown(client, retry_ms, true);
+        unsubscribe(client);
+        client->state = CLIENT_ENDING;
+        append_goodbye(client, retry_ms, why, true);
         client_finish(client);
         return;
     case CLIENT_GREETED:
     case CLIENT_RESUBSCRIBING:
-        append_shutdown(client, retry_ms, true);
+        append_goodbye(client, retry_ms, why, true);
         client_finish(client);
         return;
     case CLIENT_ASKING:
-        finish_with_text(client, REPLY_UNAVAILABLE, "server draining", NULL);
+        client_finish_with_text(client, REPLY_UNAVAILABLE, "server draining", NULL);
         return;
     case CLIENT_ENDING:
     case CLIENT_GONE:
@@ -514,8 +560,18 @@ void client_end(struct client *client, int64_t retry_ms) {
     }
 }
 
-/* --- the beginning ------------------------------------------------------------------------------
- */
+void client_end(struct client *client, int64_t retry_ms) {
+    end_in_order(client, retry_ms, "server shutting down");
+}
+
+/* Nothing is wrong here, so the client need not wait as long as it would for a server that is away;
+ * the first block of its next stream sets the usual retry again. */
+static void end_of_age(struct client *client) {
+    client->ends_ms = INT64_MAX;
+    end_in_order(client, jittered(client->stream->config->retry / 10), "max_stream_age reached");
+}
+
+/* --- the beginning ---------------------------------------------------------------------------- */
 
 /* What can be read are left-overs of the request, and then the web server's going. */
 static void drain_leftovers(struct client *client) {
@@ -551,81 +607,24 @@ static void on_ready(struct loop_io *io, unsigned ready) {
     }
 }
 
-static void begin_stream(struct client *client, const struct request *request) {
+/* Not all at once that were opened at once. */
+static int64_t draw_age_ms(const struct config *config) {
+    return config->max_stream_age - random_below((uint32_t)(config->max_stream_age / 10) + 1);
+}
+
+void client_begin_stream(struct client *client, const struct request *request) {
     struct stream *stream = client->stream;
     struct wire_topics topics = {.count = 1, .names = {slice_of(request->route.topic)}};
     struct inquiry *inquiry = inquiry_create(client);
     client->inquiry = inquiry;
     inquiry->position_kind = request->position_kind;
     inquiry->position = request->position;
+    if (stream->config->max_stream_age > 0) {
+        client->ends_ms = now_ms(client) + draw_age_ms(stream->config);
+    }
     client->audience = fanout_attach(&stream->fanout, &topics);
     loop_timer_start(stream->loop, &client->timer, CLIENT_PATIENCE_MS, on_patience_over);
     client_ask(client);
-}
-
-static void answer_topic(struct client *client, const struct request *request) {
-    switch (request->method) {
-    case METHOD_GET:
-        begin_stream(client, request);
-        return;
-    case METHOD_HEAD:
-        begin_question(client, CLIENT_ASKS_POSITION);
-        return;
-    case METHOD_OPTIONS:
-        finish_with_text(client, REPLY_NO_CONTENT, "", REPLY_TOPIC_METHODS);
-        return;
-    case METHOD_POST:
-        finish_with_text(client, REPLY_METHOD_NOT_ALLOWED,
-                         "POST is pgsse-publish's: the web server's routes are wrong",
-                         REPLY_TOPIC_METHODS);
-        return;
-    case METHOD_OTHER:
-        finish_with_text(client, REPLY_METHOD_NOT_ALLOWED, "this method is not served here",
-                         REPLY_TOPIC_METHODS);
-        return;
-    }
-}
-
-static void answer_health(struct client *client, const struct request *request) {
-    client->limit = request->limit;
-    switch (request->method) {
-    case METHOD_GET:
-    case METHOD_HEAD:
-        if (request->limit == REQUEST_LIMIT_BAD) {
-            finish_with_text(client, REPLY_BAD_REQUEST, "limit must be a whole number", NULL);
-        } else {
-            begin_question(client, CLIENT_ASKS_HEALTH);
-        }
-        return;
-    case METHOD_OPTIONS:
-        finish_with_text(client, REPLY_NO_CONTENT, "", REPLY_HEALTH_METHODS);
-        return;
-    case METHOD_POST:
-    case METHOD_OTHER:
-        finish_with_text(client, REPLY_METHOD_NOT_ALLOWED, "this method is not served here",
-                         REPLY_HEALTH_METHODS);
-        return;
-    }
-}
-
-static void answer(struct client *client, const struct request *request) {
-    switch (request->route.kind) {
-    case ROUTE_TOPIC_EVENTS:
-        answer_topic(client, request);
-        break;
-    case ROUTE_HEALTH:
-        answer_health(client, request);
-        break;
-    case ROUTE_BAD_TOPIC:
-        finish_with_text(client, REPLY_BAD_REQUEST, REPLY_BAD_TOPIC_TEXT, NULL);
-        break;
-    case ROUTE_NONE:
-        finish_with_text(client, REPLY_NOT_FOUND, REPLY_NO_ROUTE_TEXT, NULL);
-        break;
-    }
-    if (client->stream->is_draining) {
-        client_end(client, jittered(client->stream->config->retry));
-    }
 }
 
 void client_create(struct stream *stream, int fd, uint16_t request_id,
@@ -635,6 +634,7 @@ void client_create(struct stream *stream, int fd, uint16_t request_id,
     client->fd = fd;
     client->io = LOOP_IO_INIT;
     client->written_ms = loop_now_ms(stream->loop);
+    client->ends_ms = INT64_MAX;
     client->state = CLIENT_SUBSCRIBING;
     client->without_body = request->method == METHOD_HEAD;
     client->accepts_events = request->accepts_events;
@@ -642,5 +642,8 @@ void client_create(struct stream *stream, int fd, uint16_t request_id,
     LIST_INSERT_HEAD(&stream->clients, client, link);
     stream->client_count++;
     loop_io_start(stream->loop, &client->io, fd, LOOP_READ, on_ready);
-    answer(client, request);
+    answer_request(client, request);
+    if (stream->is_draining) {
+        client_end(client, jittered(stream->config->retry));
+    }
 }

@@ -127,6 +127,16 @@ void audience_topics(const struct audience *audience, struct wire_topics *topics
     }
 }
 
+struct fan_topic *audience_topic(const struct audience *audience, struct slice name) {
+    for (size_t i = 0; i < audience->topic_count; i++) {
+        struct fan_topic *topic = audience->memberships[i].topic;
+        if (slice_equals((struct slice){topic->name, topic->name_length}, name)) {
+            return topic;
+        }
+    }
+    return NULL;
+}
+
 /* --- flushing ------------------------------------------------------------------------------ */
 
 /* Each client writes once; then what the slowest has behind it can go. */
@@ -159,29 +169,33 @@ void audience_trim_soon(struct audience *audience) {
 void audience_join(struct audience *audience, struct client *client) {
     outlet_attach(&client->outlet, &audience->feed);
     LIST_INSERT_HEAD(&audience->live, client, of_audience);
+    audience->live_count++;
 }
 
-void audience_leave(struct audience *audience, struct client *client, enum outlet_kept kept) {
+void audience_leave(struct audience *audience, struct client *client) {
     LIST_REMOVE(client, of_audience);
-    outlet_detach(&client->outlet, kept);
+    audience->live_count--;
+    outlet_detach(&client->outlet);
     flush_soon(audience); /* it may have been the slowest */
 }
 
 /* --- publishing ---------------------------------------------------------------------------- */
 
-static void append_frame(struct audience *audience, struct slice frame, struct fan_topic *topic) {
-    if (!LIST_EMPTY(&audience->live)) {
-        memcpy(feed_append(&audience->feed, frame.length, topic), frame.at, frame.length);
-        flush_soon(audience);
-    }
+static void append_frame(struct audience *audience, struct slice frame,
+                         const struct position *position, struct fan_topic *topic) {
+    memcpy(feed_append(&audience->feed, frame.length, topic), frame.at, frame.length);
+    audience->last = *position;
+    flush_soon(audience);
 }
 
 /* The id line goes in where sse_event_body left its place. */
-static void build_frame(struct buf *frame, const struct wire_event *event) {
+struct slice fanout_frame(struct fanout *fanout, const struct wire_event *event) {
+    struct buf *frame = &fanout->frame;
     frame->length = 0;
     buf_append(frame, event->body.at, event->id_at);
     sse_id(frame, &event->position, event->publisher_id);
     buf_append(frame, event->body.at + event->id_at, event->body.length - event->id_at);
+    return buf_slice(frame);
 }
 
 void fanout_publish(struct fanout *fanout, const struct wire_event *event) {
@@ -190,23 +204,36 @@ void fanout_publish(struct fanout *fanout, const struct wire_event *event) {
     if (topic == NULL) {
         return; /* its last client has just left */
     }
-    build_frame(&fanout->frame, event);
+    struct slice frame = fanout_frame(fanout, event);
     struct membership *membership;
     LIST_FOREACH(membership, &topic->members, link) {
-        append_frame(membership->audience, buf_slice(&fanout->frame), topic);
+        if (!LIST_EMPTY(&membership->audience->live)) {
+            append_frame(membership->audience, frame, &event->position, topic);
+        }
     }
+}
+
+static void refresh_audience(struct audience *audience, const struct wire_refresh *message) {
+    struct buf *frame = &audience->fanout->frame;
+    struct wire_topics topics;
+    if (LIST_EMPTY(&audience->live)) {
+        return;
+    }
+    audience_topics(audience, &topics);
+    frame->length = 0;
+    sse_id(frame, &message->position, (struct slice){0});
+    sse_refresh(frame, message->reason, message->dropped, topics.names, topics.count);
+    append_frame(audience, buf_slice(frame), &message->position, NULL);
+    feed_note_refresh(&audience->feed, message->reason);
 }
 
 void fanout_refresh(struct fanout *fanout, const struct wire_refresh *message) {
     struct audience *audience;
     struct audience *next;
     HASH_ITER(hh, fanout->audiences, audience, next) {
-        struct wire_topics topics;
-        audience_topics(audience, &topics);
-        fanout->frame.length = 0;
-        sse_id(&fanout->frame, &message->position, (struct slice){0});
-        sse_refresh(&fanout->frame, message->reason, message->dropped, topics.names, topics.count);
-        append_frame(audience, buf_slice(&fanout->frame), NULL);
+        if (message->topic.length == 0 || audience_topic(audience, message->topic) != NULL) {
+            refresh_audience(audience, message);
+        }
     }
 }
 
@@ -218,15 +245,27 @@ void fan_topic_delivered(struct fan_topic *topic) {
     }
 }
 
-void audience_count_dropped(struct audience *audience, struct client *client) {
+static void add_loss(struct fan_loss *loss, const struct feed_mark *mark) {
+    if (mark->topic != NULL) {
+        mark->topic->dropped_events++;
+        loss->dropped += loss->dropped == SSE_DROPPED_UNKNOWN ? 0 : 1;
+        return;
+    }
+    loss->dropped = SSE_DROPPED_UNKNOWN;
+    loss->reason = mark->reason < loss->reason ? mark->reason : loss->reason;
+}
+
+void audience_count_dropped(struct audience *audience, const struct client *client,
+                            struct fan_loss *loss) {
+    const struct feed *feed = &audience->feed;
+    for (uint64_t frame = outlet_first_unbegun(&client->outlet); frame < feed->next; frame++) {
+        add_loss(loss, feed_mark(feed, frame));
+    }
+}
+
+void audience_count_dropped_client(struct audience *audience) {
     for (size_t i = 0; i < audience->topic_count; i++) {
         audience->memberships[i].topic->dropped_clients++;
-    }
-    for (uint64_t frame = client->outlet.cursor.frame; frame < audience->feed.next; frame++) {
-        struct fan_topic *topic = feed_mark(&audience->feed, frame)->topic;
-        if (topic != NULL) {
-            topic->dropped_events++;
-        }
     }
 }
 
@@ -301,4 +340,33 @@ void fanout_report(struct fanout *fanout, uint32_t serial, void *owner,
         }
     }
     send(owner, wire_report_end(&report, true));
+}
+
+/* --- resuming ------------------------------------------------------------------------------ */
+
+static uint32_t live_clients(const struct fan_topic *topic) {
+    uint32_t clients = 0;
+    const struct membership *membership;
+    LIST_FOREACH(membership, &topic->members, link) {
+        clients += membership->audience->live_count;
+    }
+    return clients;
+}
+
+void fanout_resume(struct fanout *fanout, const struct position *position, void *owner,
+                   void (*send)(void *owner, struct payload *resume)) {
+    enum position_kind kind = position->marker[0] == '\0' ? POSITION_NONE : POSITION_KNOWN;
+    struct buf resume = {0};
+    struct fan_topic *topic;
+    struct fan_topic *next;
+    wire_resume_begin(&resume, kind, position);
+    HASH_ITER(hh, fanout->topics, topic, next) {
+        struct wire_resume_entry entry = {{topic->name, topic->name_length}, live_clients(topic)};
+        if (entry.clients > 0 && !wire_resume_add(&resume, &entry)) {
+            send(owner, wire_resume_end(&resume, false));
+            wire_resume_begin(&resume, kind, position);
+            check(wire_resume_add(&resume, &entry));
+        }
+    }
+    send(owner, wire_resume_end(&resume, true));
 }

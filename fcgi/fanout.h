@@ -47,6 +47,8 @@ struct audience {
     struct feed feed;
     size_t attached;         /* clients in any state: while there is one, it stays */
     struct client_list live; /* those that get events */
+    uint32_t live_count;
+    struct position last; /* the id of the newest frame in the feed */
     struct loop_task flush;
     char *key; /* owned: the topics' names, sorted, each ended by NUL */
     size_t key_length;
@@ -76,23 +78,45 @@ void audience_topics(const struct audience *audience, struct wire_topics *topics
 
 /* The client gets what is published from now on, until audience_leave. */
 void audience_join(struct audience *audience, struct client *client);
-void audience_leave(struct audience *audience, struct client *client, enum outlet_kept kept);
+void audience_leave(struct audience *audience, struct client *client);
 
 /* A client of it goes on reading: what the slowest one has behind it may go at the end of the turn.
  */
 void audience_trim_soon(struct audience *audience);
 
+/* The event as browsers get it; good until the next call of this room. */
+struct slice fanout_frame(struct fanout *fanout, const struct wire_event *event);
+
 /* An event goes to every audience that wants its topic. */
 void fanout_publish(struct fanout *fanout, const struct wire_event *event);
 
-/* Every live client is told, in order with the events, that it may have missed some. */
+/* Every live client, or each of one topic, is told, in order with the events, that it may have
+ * missed some. */
 void fanout_refresh(struct fanout *fanout, const struct wire_refresh *message);
 
-/* What the outlet, and who closes clients, count. topic may be NULL: it was no event. */
-void fan_topic_delivered(struct fan_topic *topic);
-void audience_count_dropped(struct audience *audience, struct client *client);
+/* The audience's topic of that name, or NULL. */
+struct fan_topic *audience_topic(const struct audience *audience, struct slice name);
 
-/* Reports all topics on which something has changed to `add`, frame by frame: the last one, which
+/* What the outlet counts. topic may be NULL: it was no event. */
+void fan_topic_delivered(struct fan_topic *topic);
+
+/* What a client that is too slow loses. */
+struct fan_loss {
+    uint64_t dropped; /* events; SSE_DROPPED_UNKNOWN when a refresh that it did not get was among */
+    enum sse_refresh_reason reason; /* them: then of that one, if it is named first */
+};
+
+/* Counts what the client will not get of its feed as dropped, and adds it to the loss. */
+void audience_count_dropped(struct audience *audience, const struct client *client,
+                            struct fan_loss *loss);
+void audience_count_dropped_client(struct audience *audience);
+
+/* What a new connection to the broker begins with: how many live clients there are on which topics,
+ * and that they are at that position. Frame by frame: the last one has is_last set. */
+void fanout_resume(struct fanout *fanout, const struct position *position, void *owner,
+                   void (*send)(void *owner, struct payload *resume));
+
+/* Reports all topics on which something has changed, frame by frame: the last one, which
  * may be empty, has is_last set. */
 void fanout_report(struct fanout *fanout, uint32_t serial, void *owner,
                    void (*send)(void *owner, struct payload *report));

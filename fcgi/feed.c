@@ -81,9 +81,16 @@ char *feed_append(struct feed *feed, size_t length, struct fan_topic *topic) {
     make_room(feed, length);
     char *room = feed->bytes + (feed->head - feed->base);
     feed->head += length;
-    feed->marks[feed->next - feed->base_mark] = (struct feed_mark){feed->head, topic};
+    feed->marks[feed->next - feed->base_mark] =
+        (struct feed_mark){.end = feed->head, .topic = topic};
     feed->next++;
     return room;
+}
+
+void feed_note_refresh(struct feed *feed, enum sse_refresh_reason reason) {
+    struct feed_mark *mark = &feed->marks[feed->next - 1 - feed->base_mark];
+    check(feed->next > feed->first && mark->topic == NULL);
+    mark->reason = reason;
 }
 
 void feed_trim(struct feed *feed, uint64_t frame) {
@@ -107,10 +114,6 @@ struct feed_cursor feed_cursor_at_head(const struct feed *feed) {
 
 bool feed_is_at_boundary(const struct feed *feed, const struct feed_cursor *cursor) {
     return cursor->frame == feed->next || cursor->at == start_of(feed, cursor->frame);
-}
-
-uint64_t feed_end_of_begun(const struct feed *feed, const struct feed_cursor *cursor) {
-    return feed_is_at_boundary(feed, cursor) ? cursor->at : feed_mark(feed, cursor->frame)->end;
 }
 
 size_t feed_span(const struct feed *feed, uint64_t at, uint64_t frame, size_t limit,

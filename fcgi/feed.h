@@ -8,13 +8,14 @@
  * are kept: their ends are in marks, their bytes are contiguous. */
 #pragma once
 
-#include "base.h"
+#include "sse.h"
 
 struct fan_topic;
 
 struct feed_mark {
-    uint64_t end;            /* offset behind the frame's last byte */
-    struct fan_topic *topic; /* borrowed; whose event it is; NULL: it is no event */
+    uint64_t end;                   /* offset behind the frame's last byte */
+    struct fan_topic *topic;        /* borrowed; whose event it is; NULL: it is a refresh */
+    enum sse_refresh_reason reason; /* of a refresh */
 };
 
 struct feed {
@@ -41,6 +42,9 @@ void feed_release(struct feed *feed);
 /* Room for a frame of that length at the head; filled by the caller at once. */
 char *feed_append(struct feed *feed, size_t length, struct fan_topic *topic) must_check;
 
+/* The newest frame, which has no topic, is a refresh for that reason. */
+void feed_note_refresh(struct feed *feed, enum sse_refresh_reason reason);
+
 /* Frames before that one are wanted by nobody any more. */
 void feed_trim(struct feed *feed, uint64_t frame);
 
@@ -49,9 +53,6 @@ struct feed_cursor feed_cursor_at_head(const struct feed *feed);
 
 /* Whether the cursor stands before a frame's first byte, so that something else may go between. */
 bool feed_is_at_boundary(const struct feed *feed, const struct feed_cursor *cursor);
-
-/* The offset behind the frame that the cursor stands in; the cursor's own place at a boundary. */
-uint64_t feed_end_of_begun(const struct feed *feed, const struct feed_cursor *cursor);
 
 /* How many bytes from the offset `at`, inside or before frame `frame`, should be written as one
  * piece: as many whole frames as fit into `limit`, or a part of one that does not fit. *next_frame

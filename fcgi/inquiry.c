@@ -24,6 +24,7 @@ void inquiry_drop_token(struct inquiry *inquiry) {
         HASH_DEL(inquiry->client->stream->inquiries, inquiry);
         inquiry->token = 0;
     }
+    inquiry->owed_credit_bytes = 0;
 }
 
 void inquiry_draw_token(struct inquiry *inquiry) {

@@ -15,6 +15,7 @@ struct inquiry {
     /* Of a subscription: the position that the client handed in, or that it has reached since. */
     enum position_kind position_kind;
     struct position position;
+    uint32_t owed_credit_bytes; /* of replays, that the broker was not granted anew yet */
     bool is_block_open; /* greeting and refresh become one block, which the refresh will end */
 };
 

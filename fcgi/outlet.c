@@ -3,6 +3,7 @@
 #include "fanout.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -28,12 +29,68 @@ struct plan {
     bool has_trailer;
 };
 
+/* --- events among own bytes ---------------------------------------------------------------- */
+
+struct own_event {
+    uint64_t end; /* offset behind its last byte, counted from when this exists */
+    struct fan_topic *topic;
+};
+
+struct outlet_events {
+    uint64_t out;       /* own bytes that have gone since then */
+    struct buf waiting; /* of struct own_event, in order */
+};
+
+static void add_own_event(struct outlet *outlet, size_t end, struct fan_topic *topic) {
+    if (outlet->events == NULL) {
+        outlet->events = must_zalloc(sizeof *outlet->events);
+    }
+    struct own_event event = {outlet->events->out + end, topic};
+    buf_append(&outlet->events->waiting, &event, sizeof event);
+}
+
+static void events_destroy(struct outlet_events **place) {
+    struct outlet_events *events = *place;
+    *place = NULL;
+    if (events != NULL) {
+        buf_release(&events->waiting);
+        free(events);
+    }
+}
+
+void outlet_append_event(struct outlet *outlet, struct slice frame, struct fan_topic *topic) {
+    buf_append_slice(&outlet->own, frame);
+    add_own_event(outlet, outlet->own.length, topic);
+}
+
+/* So many more own bytes are out. */
+static void count_own(struct outlet *outlet, size_t bytes) {
+    struct outlet_events *events = outlet->events;
+    if (events == NULL) {
+        return;
+    }
+    const struct own_event *event = (const void *)events->waiting.bytes;
+    size_t count = events->waiting.length / sizeof *event;
+    size_t done = 0;
+    events->out += bytes;
+    while (done < count && event[done].end <= events->out) {
+        fan_topic_delivered(event[done++].topic);
+    }
+    buf_consume(&events->waiting, done * sizeof *event);
+    if (done == count) {
+        events_destroy(&outlet->events);
+    }
+}
+
+/* --- the feed -------------------------------------------------------------------------------- */
+
 void outlet_init(struct outlet *outlet, uint16_t request_id) {
     *outlet = (struct outlet){.request_id = request_id};
 }
 
 void outlet_release(struct outlet *outlet) {
     buf_release(&outlet->own);
+    events_destroy(&outlet->events);
 }
 
 void outlet_attach(struct outlet *outlet, struct feed *feed) {
@@ -43,16 +100,29 @@ void outlet_attach(struct outlet *outlet, struct feed *feed) {
 }
 
 /* Behind the record begun, and behind the frame that it ends in. */
-static uint64_t end_of_begun(const struct outlet *outlet) {
+static struct feed_cursor behind_begun(const struct outlet *outlet) {
     struct feed_cursor cursor = outlet->cursor;
     if (outlet->is_begun && outlet->source == OUTLET_FEED) {
         cursor.at += outlet->record_left;
-        while (cursor.frame < outlet->feed->next &&
-               feed_mark(outlet->feed, cursor.frame)->end <= cursor.at) {
-            cursor.frame++;
-        }
     }
-    return feed_end_of_begun(outlet->feed, &cursor);
+    while (cursor.frame < outlet->feed->next &&
+           feed_mark(outlet->feed, cursor.frame)->end <= cursor.at) {
+        cursor.frame++;
+    }
+    if (!feed_is_at_boundary(outlet->feed, &cursor)) {
+        cursor.at = feed_mark(outlet->feed, cursor.frame)->end;
+        cursor.frame++;
+    }
+    return cursor;
+}
+
+uint64_t outlet_first_unbegun(const struct outlet *outlet) {
+    return behind_begun(outlet).frame;
+}
+
+size_t outlet_own_unbegun(const struct outlet *outlet) {
+    bool is_in_own = outlet->is_begun && outlet->source == OUTLET_OWN;
+    return outlet->own.length - (is_in_own ? outlet->record_left : 0);
 }
 
 static void count_delivered_up_to(struct outlet *outlet, uint64_t offset) {
@@ -66,25 +136,49 @@ static void count_delivered_up_to(struct outlet *outlet, uint64_t offset) {
     }
 }
 
-void outlet_detach(struct outlet *outlet, enum outlet_kept kept) {
+static void keep_frames(struct outlet *outlet, struct feed_cursor from, struct feed_cursor to) {
+    buf_append(&outlet->own, feed_at(outlet->feed, from.at), (size_t)(to.at - from.at));
+    for (uint64_t frame = from.frame; frame < to.frame; frame++) {
+        const struct feed_mark *mark = feed_mark(outlet->feed, frame);
+        if (mark->topic != NULL) {
+            add_own_event(outlet, (size_t)(mark->end - from.at), mark->topic);
+        }
+    }
+}
+
+static void append_own(struct outlet *outlet, const struct outlet *rest) {
+    size_t before = outlet->own.length;
+    buf_append_slice(&outlet->own, buf_slice(&rest->own));
+    if (rest->events == NULL) {
+        return;
+    }
+    const struct own_event *event = (const void *)rest->events->waiting.bytes;
+    for (size_t i = 0; i < rest->events->waiting.length / sizeof *event; i++) {
+        add_own_event(outlet, before + (size_t)(event[i].end - rest->events->out), event[i].topic);
+    }
+}
+
+/* Before: the record begun, own bytes, frames. The begun part of the feed goes before own bytes,
+ * and the events in it are counted when they are out. */
+void outlet_detach(struct outlet *outlet) {
     const struct feed *feed = outlet->feed;
     if (feed == NULL) {
         return;
     }
-    uint64_t begun = end_of_begun(outlet);
-    uint64_t end = kept == OUTLET_KEEP_ALL ? feed->head : begun;
-    if (end > outlet->cursor.at) {
-        struct buf own = {0};
-        buf_append(&own, feed_at(feed, outlet->cursor.at), (size_t)(begun - outlet->cursor.at));
-        buf_append_slice(&own, buf_slice(&outlet->own));
-        buf_append(&own, feed_at(feed, begun), (size_t)(end - begun));
-        buf_release(&outlet->own);
-        outlet->own = own;
+    struct feed_cursor from = outlet->cursor;
+    struct feed_cursor to = behind_begun(outlet);
+    size_t kept = (size_t)(to.at - from.at);
+    if (kept > 0) {
+        struct outlet rest = {.own = outlet->own, .events = outlet->events};
+        outlet->own = (struct buf){0};
+        outlet->events = NULL;
+        keep_frames(outlet, from, to);
+        append_own(outlet, &rest);
+        outlet_release(&rest);
     }
     if (outlet->is_begun && outlet->source == OUTLET_FEED) {
         outlet->source = OUTLET_OWN;
     }
-    count_delivered_up_to(outlet, end);
     outlet->feed = NULL;
 }
 
@@ -209,6 +303,7 @@ static void account_content(struct outlet *outlet, enum outlet_source source, si
     switch (source) {
     case OUTLET_OWN:
         buf_consume(&outlet->own, bytes);
+        count_own(outlet, bytes);
         return;
     case OUTLET_FEED:
         outlet->cursor.at += bytes;

@@ -1,8 +1,8 @@
 /* One client's way out: its own bytes and those of its feed, in order, as FastCGI records.
  *
- * Own bytes (headers, first block, heartbeats, the end) go between the feed's frames, never into
- * one; a record that was begun is finished before anything else. Each record holds bytes of one
- * kind. One call writes all that waits, up to what the socket takes. */
+ * Own bytes (headers, first block, replayed events, heartbeats, the end) go between the feed's
+ * frames, never into one; a record that was begun is finished before anything else. Each record
+ * holds bytes of one kind. One call writes all that waits, up to what the socket takes. */
 #pragma once
 
 #include "buf.h"
@@ -11,9 +11,13 @@
 
 enum outlet_source { OUTLET_OWN, OUTLET_FEED, OUTLET_TRAILER };
 
+/* Which of the own bytes are events: they count as delivered when they are out. */
+struct outlet_events;
+
 struct outlet {
     struct buf own;
-    struct feed *feed; /* borrowed; NULL: not (or no longer) attached */
+    struct outlet_events *events; /* owned; NULL: own holds none */
+    struct feed *feed;            /* borrowed; NULL: not (or no longer) attached */
     struct feed_cursor cursor;
     uint64_t written_bytes; /* in all: whether a write got anywhere */
     uint16_t request_id;
@@ -31,11 +35,18 @@ void outlet_release(struct outlet *outlet);
 /* From the feed's head on, its frames go to this client. */
 void outlet_attach(struct outlet *outlet, struct feed *feed);
 
-/* Leaves the feed. Frames that wait for this client become its own bytes, in their place: all of
- * them, or only the one that was begun, so that the rest is dropped. Those kept whole count as
- * delivered from here on. */
-enum outlet_kept { OUTLET_KEEP_ALL, OUTLET_KEEP_BEGUN };
-void outlet_detach(struct outlet *outlet, enum outlet_kept kept);
+/* Adds an event to the own bytes. The topic is borrowed until it is out. */
+void outlet_append_event(struct outlet *outlet, struct slice frame, struct fan_topic *topic);
+
+/* The number of the first frame of the feed of which nothing is out, nor is the record begun that
+ * it stands in: from there on frames can be dropped. */
+uint64_t outlet_first_unbegun(const struct outlet *outlet) must_check;
+
+/* How many bytes at the end of own can still be taken back: they are in no record begun. */
+size_t outlet_own_unbegun(const struct outlet *outlet) must_check;
+
+/* Leaves the feed. What was begun becomes own bytes, in its place; the rest is dropped. */
+void outlet_detach(struct outlet *outlet);
 
 /* What is in own is the last; then comes the trailer. Only without a feed. */
 void outlet_end(struct outlet *outlet);

@@ -24,8 +24,7 @@ struct post {
     uint16_t request_id;
 };
 
-/* --- answers -------------------------------------------------------------------------------------
- */
+/* --- answers ---------------------------------------------------------------------------------- */
 
 /* One record, its end, and all in one write: an answer is not longer than a notification, and an
  * unused socket takes that at once. */
@@ -74,8 +73,7 @@ static void append_outcome(struct buf *answer, enum batch_outcome outcome,
     }
 }
 
-/* --- posts ---------------------------------------------------------------------------------------
- */
+/* --- posts ------------------------------------------------------------------------------------ */
 
 static void on_done(struct batch_item *item, enum batch_outcome outcome) {
     struct post *post = container_of(item, struct post, item);
@@ -220,8 +218,7 @@ static void on_request(void *self, int fd, int source) {
     envelope_release(&envelope);
 }
 
-/* --- life ----------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 struct publisher *publisher_create(struct loop *loop, const struct config *config, int listen_fd) {
     struct publisher *publisher = must_zalloc(sizeof *publisher);

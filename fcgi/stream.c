@@ -1,5 +1,6 @@
 #include "stream.h"
 
+#include "answer.h"
 #include "log.h"
 
 #include <stdlib.h>
@@ -59,6 +60,18 @@ static bool on_refresh(struct stream *stream, struct slice body) {
     return true;
 }
 
+static bool on_replay(struct stream *stream, struct slice body) {
+    struct wire_replay message;
+    if (!wire_decode_replay(body, &message)) {
+        return false;
+    }
+    struct client *client = client_of(stream, message.token);
+    if (client != NULL) {
+        client_on_replay(client, &message.event, body.length);
+    }
+    return true;
+}
+
 static bool on_subscribed(struct stream *stream, struct slice body) {
     struct wire_position message;
     if (!wire_decode_position(body, &message)) {
@@ -90,7 +103,7 @@ static bool on_position(struct stream *stream, struct slice body) {
     stream->position = message.position;
     struct client *client = client_of(stream, message.token);
     if (client != NULL) {
-        client_on_position(client, &message.position);
+        answer_on_position(client, &message.position);
     }
     return true;
 }
@@ -102,14 +115,14 @@ static bool on_health(struct stream *stream, struct slice body) {
     }
     struct client *client = client_of(stream, message.token);
     if (client != NULL) {
-        client_on_health(client, &message);
+        answer_on_health(client, &message);
     }
     return true;
 }
 
-static void send_report(void *owner, struct payload *report) {
+static void send_to_broker(void *owner, struct payload *frame) {
     struct stream *stream = owner;
-    uplink_take(&stream->uplink, report);
+    uplink_take(&stream->uplink, frame);
 }
 
 static bool on_ask_report(struct stream *stream, struct slice body) {
@@ -117,7 +130,7 @@ static bool on_ask_report(struct stream *stream, struct slice body) {
     if (!wire_decode_ask_report(body, &serial)) {
         return false;
     }
-    fanout_report(&stream->fanout, serial, stream, send_report);
+    fanout_report(&stream->fanout, serial, stream, send_to_broker);
     return true;
 }
 
@@ -130,6 +143,8 @@ static bool on_frame(void *self, const struct wire_frame *frame) {
         return on_refused(stream, frame->body);
     case WIRE_REFRESH:
         return on_refresh(stream, frame->body);
+    case WIRE_REPLAY:
+        return on_replay(stream, frame->body);
     case WIRE_SUBSCRIBED:
         return on_subscribed(stream, frame->body);
     case WIRE_EVENT:
@@ -146,6 +161,8 @@ static bool on_frame(void *self, const struct wire_frame *frame) {
     case WIRE_ASK_POSITION:
     case WIRE_ASK_HEALTH:
     case WIRE_REPORT:
+    case WIRE_RESUME:
+    case WIRE_CREDIT:
     case WIRE_WELCOME:
     case WIRE_GOODBYE:
         break;
@@ -155,9 +172,11 @@ static bool on_frame(void *self, const struct wire_frame *frame) {
 
 /* --- the broker comes and goes ---------------------------------------------------------------- */
 
+/* Live clients go on from where the last connection ended, all others ask anew. */
 static void on_up(void *self) {
     struct stream *stream = self;
     struct client *client;
+    fanout_resume(&stream->fanout, &stream->position, stream, send_to_broker);
     LIST_FOREACH(client, &stream->clients, link) {
         client_ask(client);
     }
@@ -188,7 +207,7 @@ static void stop_when_empty(struct stream *stream) {
 static void on_report_due(struct loop_timer *timer) {
     struct stream *stream = container_of(timer, struct stream, report);
     if (uplink_is_up(&stream->uplink)) {
-        fanout_report(&stream->fanout, 0, stream, send_report);
+        fanout_report(&stream->fanout, 0, stream, send_to_broker);
     }
     loop_timer_start(stream->loop, timer, STREAM_REPORT_MS, on_report_due);
     stop_when_empty(stream); /* an arrival that never became a request may have been the last */

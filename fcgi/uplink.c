@@ -98,6 +98,10 @@ bool uplink_is_up(const struct uplink *uplink) {
     return uplink->state == UPLINK_UP;
 }
 
+bool uplink_is_away(const struct uplink *uplink) {
+    return uplink->failures > 0;
+}
+
 /* --- input --------------------------------------------------------------------------------- */
 
 static bool on_welcome(struct uplink *uplink, struct slice body) {

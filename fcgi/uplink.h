@@ -45,5 +45,9 @@ void uplink_stop(struct uplink *uplink);
 
 bool uplink_is_up(const struct uplink *uplink);
 
+/* It is not up, and not only just about to be: it was lost, or an attempt has failed. Not so in a
+ * process that has only begun; under some web servers that is one that has its first request. */
+bool uplink_is_away(const struct uplink *uplink);
+
 /* Takes the caller's reference over. */
 void uplink_take(struct uplink *uplink, struct payload *frame);

@@ -35,7 +35,9 @@ def _bin_dir():
 
 
 class Cluster:
-    def __init__(self):
+    def __init__(self, authentication="", **settings):
+        """authentication: lines for the head of pg_hba.conf, where all are trusted otherwise."""
+        self._settings = {**SETTINGS, **settings}
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="pgsse-db-", dir="/tmp"))
         self._names = itertools.count(1)
         self._given_back = []
@@ -47,6 +49,8 @@ class Cluster:
         subprocess.run(self._as_server([_bin_dir() / "initdb", "-D", data, "-A", "trust", "-N",
                                         "-U", SUPERUSER, "-E", "UTF8", "--locale=C"]),
                        check=True, capture_output=True, cwd="/")
+        rules = data / "pg_hba.conf"
+        rules.write_text(authentication + "\n" + rules.read_text())
         self.start()
 
     @staticmethod
@@ -57,7 +61,7 @@ class Cluster:
 
     def start(self):
         argv = [_bin_dir() / "postgres", "-D", self.directory / "data", "-k", self.directory]
-        for name, value in SETTINGS.items():
+        for name, value in self._settings.items():
             argv += ["-c", f"{name}={value}"]
         self.server = Program("postgres", argv, self.directory / "log", user=SERVER_USER,
                               death_signal=signal.SIGQUIT, cwd="/")
@@ -70,9 +74,32 @@ class Cluster:
             return True
         return False
 
-    def stop(self):
-        """Everybody is disconnected at once."""
-        self.server.stop(signal.SIGINT, 20)
+    def start_in_recovery(self):
+        """As a standby whose primary is gone; for a cluster with wal_level replica."""
+        self._standby_sign.touch()
+        self.start()
+
+    @property
+    def _standby_sign(self):
+        return self.directory / "data" / "standby.signal"
+
+    def is_in_recovery(self):
+        return self._standby_sign.exists()
+
+    def promote(self):
+        connection = self.connect("postgres")
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_promote()")
+            assert cursor.fetchone() == (True,)
+        connection.close()
+
+    def stop(self, number=signal.SIGINT):
+        """Everybody is disconnected at once; with SIGQUIT without a word."""
+        self.server.stop(number, 20)
+
+    @property
+    def socket_path(self):
+        return self.directory / ".s.PGSQL.5432"
 
     def pids(self):
         """The postmaster and all its children."""

@@ -20,7 +20,8 @@ from program import Program
 from waiting import wait_for
 
 # What makes tests quick; a test may say otherwise.
-SETTINGS = {"reconnect_min": "20ms", "reconnect_max": "200ms", "canary_interval": "600s"}
+SETTINGS = {"reconnect_min": "20ms", "reconnect_max": "200ms", "canary_interval": "600s",
+            "queue_poll": "600s"}
 
 LIGHTTPD_CONF = """\
 server.modules = ("mod_fastcgi")

@@ -64,6 +64,7 @@ class FastCgi(Blocks):
         self.status = None
         self.end_status = None  # (application status, protocol status) of END_REQUEST
         self.is_closed = False
+        self.receive_bytes = 1 << 20  # at most, at a time
 
     def _limit(self, seconds):
         """Blocking, and the kernel keeps the time: a socket with Python's timeout polls before it
@@ -95,7 +96,7 @@ class FastCgi(Blocks):
 
     def _receive(self):
         try:
-            got = self.socket.recv(1 << 20)
+            got = self.socket.recv(self.receive_bytes)
         except ConnectionResetError:
             got = b""
         self._wire += got

@@ -98,6 +98,10 @@ class Blocks:
         self._parsed = at + 2
         return Block(raw)
 
+    def forget(self):
+        """What was parsed is not kept: a long stream is not copied again and again."""
+        self.raw, self._parsed = self.raw[self._parsed:], 0
+
     def next_block(self, seconds=5):
         deadline = time.monotonic() + seconds
         while True:
@@ -106,6 +110,12 @@ class Blocks:
                 return block
             assert not self.is_ended, f"the stream ended after {self.raw[-300:]!r}"
             assert self._fill(deadline), f"no block within {seconds} s after {self.raw[-300:]!r}"
+
+    def blocks_so_far(self):
+        """What has come since, without waiting for more."""
+        while not self.is_ended and self._fill(time.monotonic()):
+            pass
+        return list(iter(self._take, None))
 
     def next_event(self, seconds=5):
         """The next block that has data; heartbeats and greetings are passed over."""

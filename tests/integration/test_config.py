@@ -52,10 +52,13 @@ def test_help_names_the_keys_it_uses(binary):
     ("socket_mode", {"0660"}), ("base_path", {"/topics"}), ("healthz_path", {"/healthz"}),
     ("client_queue_bytes", {"1MiB"}), ("handler_queue_bytes", {"16MiB"}),
     ("stall_timeout", {"60s", "1m", "1min"}), ("keep_alive", {"15s"}), ("retry", {"5s", "5000ms"}),
+    ("max_stream_age", {"0", "0s", "0ms"}),
     ("topic_idle", {"10m", "10min"}), ("graceful_drain", {"10s"}), ("max_body", {"256KiB"}),
     ("max_notify_bytes", {"7900"}), ("publish_timeout", {"3s"}), ("canary_interval", {"10s"}),
     ("canary_timeout", {"5s"}), ("marker_memory", {"1d", "24h"}), ("reconnect_min", {"1s"}),
-    ("reconnect_max", {"30s"}), ("reconnect_rate", {"500"}), ("log_level", {"info"}),
+    ("reconnect_max", {"30s"}), ("reconnect_attempts", {"0"}), ("queue_poll", {"30s"}),
+    ("queue_warn", {"0.5"}), ("hook", {None}), ("hook_timeout", {"30s"}),
+    ("reconnect_rate", {"500"}), ("log_level", {"info"}),
     ("handler_users", {None}), ("database_url", {None})])
 def test_the_defaults(key, values):
     assert print_config(BROKER)[key] in values
@@ -101,6 +104,8 @@ def test_a_file_that_is_not_there(binary, tmp_path):
     ("socket_mode = 0999\n", 1, "socket_mode"),
     ("base_path = topics\n", 1, "base_path"),
     ("log_level = loud\n", 1, "log_level"),
+    ("queue_warn = 1.5\n", 1, "queue_warn"),
+    ("queue_warn = 50%\n", 1, "queue_warn"),
     ("retry = 99999999999999999999\n", 1, "retry"),
 ], ids=lambda value: str(value).strip()[:30])
 def test_a_bad_line_is_named(binary, tmp_path, text, line, word):

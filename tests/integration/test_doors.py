@@ -137,12 +137,12 @@ sys.path.insert(0, sys.argv[1])
 import wire
 handler = wire.Handler(sys.argv[2], greet=False)
 try:
-    handler.send(wire.hello() + wire.subscribe(1, "alpha"))
+    handler.send(wire.introduction() + wire.subscribe(1, "alpha"))
 except OSError:
     pass
 kinds = []
 reason = ""
-while len(kinds) < 4:
+while len(kinds) < 5:
     got = handler.next()
     if got is None:
         break

@@ -16,7 +16,8 @@ TOP = {"status", "reason", "degraded_since", "now", "last_notification_at", "ver
 TOTALS = set("""topics subscribers dispatch_depth pending_to_clients published broadcast
     delivered_frames dropped_clients dropped_events total_memory_usage_bytes idle_topics
     listen_connected listen_connected_since notify_connected reconnects reconnect_attempts
-    notifications bad_notifications errors last_error_at queue_usage canary_ms""".split())
+    notifications bad_notifications errors last_error_at queue_usage canary_ms
+    queue_warnings last_queue_warning_at hook_runs hook_failures hook_dropped last_hook_at""".split())
 TOPIC = set("""topic subscribers dispatch_depth pending_to_clients published broadcast
     delivered_frames dropped_clients dropped_events memory_usage_bytes last_activity_unix
     is_idle""".split())
@@ -58,6 +59,8 @@ def test_the_document(running):
     assert totals["bad_notifications"] == totals["reconnects"] == 0
     assert totals["last_error_at"] is None
     assert totals["total_memory_usage_bytes"] > 0
+    assert totals["queue_warnings"] == totals["hook_runs"] == totals["hook_failures"] == 0
+    assert totals["last_queue_warning_at"] is None and totals["last_hook_at"] is None
     assert 0 <= totals["queue_usage"] < 0.1 and 0 <= totals["canary_ms"] < 1000
     assert [topic["topic"] for topic in health["topics"]] == ["alpha"]
     topic = health["topics"][0]

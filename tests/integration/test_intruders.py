@@ -40,6 +40,9 @@ GREETED = {
     "a huge length": frame_of(wire.SUBSCRIBE, length=0xFFFFFFFF),
     "one over the limit": frame_of(wire.REPORT, length=wire.REQUEST_BYTES_MAX + 1),
     "a second HELLO": wire.hello(),
+    "a second RESUME": wire.resume(),
+    "an empty RESUME": frame_of(wire.RESUME),
+    "a CREDIT of 3 bytes": frame_of(wire.CREDIT, b"123"),
     "an empty SUBSCRIBE": frame_of(wire.SUBSCRIBE),
     "a SUBSCRIBE cut short": frame_of(wire.SUBSCRIBE, wire.subscribe(1, "alpha")[5:-1]),
     "a SUBSCRIBE with something behind": frame_of(wire.SUBSCRIBE, wire.subscribe(1, "a")[5:] + b"x"),
@@ -85,10 +88,18 @@ def test_who_breaks_the_protocol_is_closed_with_a_reason(shared, garbage):
 
 @pytest.mark.parametrize("garbage", [
     b"GET / HTTP/1.0\r\n\r\n", b"\x00" * 64, wire.subscribe(1, "alpha"), wire.hello(magic=1),
-    wire.hello(version=2), wire.hello(version=0), frame_of(wire.HELLO, b"123"),
+    wire.hello(version=wire.VERSION + 1), wire.hello(version=wire.VERSION - 1), frame_of(wire.HELLO, b"123"),
     frame_of(wire.REPORT, struct.pack("<IBI", 1, 1, 0)), os.urandom(5000) + b"\xff" * 8,
-], ids=["HTTP", "zeros", "SUBSCRIBE first", "magic", "version 2", "version 0", "short HELLO",
-        "REPORT first", "random"])
+    wire.hello() + wire.subscribe(1, "alpha"), wire.resume(),
+    wire.hello() + frame_of(wire.RESUME, b"\x01\x01" + wire.no_position() + b"\x00" * 4),
+    wire.hello() + frame_of(wire.RESUME, b"\x01\x00" + wire.no_position() + b"\xff" * 4),
+    wire.hello() + frame_of(wire.RESUME, b"\x01\x00" + wire.no_position() + b"\x01\x00\x00\x00"
+                            + wire.text("") + b"\x01\x00\x00\x00"),
+    wire.hello() + frame_of(wire.RESUME, b"\x01\x00" + wire.no_position() + b"\x01\x00\x00\x00"
+                            + wire.text("alpha") + b"\x00" * 4),
+], ids=["HTTP", "zeros", "SUBSCRIBE first", "magic", "newer", "older", "short HELLO", "REPORT first",
+        "random", "no RESUME", "RESUME first", "no position's RESUME", "a lying RESUME",
+        "a RESUME without topic", "a RESUME without clients"])
 def test_who_does_not_greet_is_closed_with_a_reason(shared, garbage):
     handler = shared.handler_by_hand(greet=False)
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -98,7 +109,7 @@ def test_who_does_not_greet_is_closed_with_a_reason(shared, garbage):
 
 
 def test_half_frames_wait_and_disturb_nobody(guarded):
-    whole = wire.hello() + wire.subscribe(5, "alpha")
+    whole = wire.introduction() + wire.subscribe(5, "alpha")
     peers = []
     for length in range(0, len(whole), 3):
         peers.append(guarded.handler_by_hand(greet=False))
@@ -111,7 +122,7 @@ def test_half_frames_wait_and_disturb_nobody(guarded):
 
 def test_frames_in_single_bytes_are_understood(guarded):
     handler = guarded.handler_by_hand(greet=False)
-    for byte in wire.hello() + wire.subscribe(5, "gamma"):
+    for byte in wire.introduction() + wire.subscribe(5, "gamma"):
         handler.send(bytes([byte]))
     assert handler.next_of(wire.WELCOME)
     token = wire.Reader(handler.next_of(wire.ACCEPTED)).number("Q")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from cluster import Listener
 from waiting import wait_for
 from web import HttpStream
 
@@ -82,13 +83,27 @@ def test_a_new_marker_renames_the_place(deploy, database):
         assert next_since == (since + 1 if next_marker == marker else 1)
 
 
-# --- Last-Event-ID: nothing can be replayed yet, and that is said --------------------------------
+# --- Last-Event-ID: which places are known (what is replayed from them: test_resume.py) -----------
+
+def next_but_waiting(stream):
+    """The first block; where the barrier took long, the one behind it."""
+    block = stream.next_block()
+    assert block.retry
+    return stream.next_block() if block.comments == ["waiting"] else block
+
+
+def publish(deployment, data):
+    """An event of alpha, that the broker has heard by now."""
+    before = deployment.totals()["published"]
+    deployment.database.publish("alpha", data)
+    deployment.wait_totals(published=before + 1)
+
 
 def assert_refreshed(deployment, stream, first):
     """The greeting, with that id where the client's own position is written again; one refresh;
     then live."""
-    block = stream.next_block()
-    assert block.comments == ["listening alpha"] and block.retry
+    block = next_but_waiting(stream)
+    assert block.comments == ["listening alpha"]
     if first is not None:
         assert block.event is None and block.id == first
     refresh = block if block.event else stream.next_block()
@@ -104,7 +119,8 @@ def assert_refreshed(deployment, stream, first):
     ("0.abcdefghijklm.17", "0.abcdefghijklm.17"),
     ("0.abcdefghijklm.17~own-id", "0.abcdefghijklm.17"),  # parsed and written again
     ("17.abcdefghijklm.0", "17.abcdefghijklm.0"),
-    ("0", None),
+    ("00.abcdefghijklm.017", "0.abcdefghijklm.17"),
+    ("17", "17"),  # of another door: a missing M.S is unknown
     ("junk", None),
     ("0.abc.1", None),
     ("1.2.3", None),
@@ -112,23 +128,63 @@ def assert_refreshed(deployment, stream, first):
     ("-1.abcdefghijklm.1", None),
     ("0.abcdefghijklm.+1", None),
     ("x" * 4000, None),
-])
-def test_any_last_event_id_is_answered_by_one_refresh(shared, text, first):
+], ids=lambda text: str(text)[:24])
+def test_an_unknown_place_is_answered_by_one_refresh(shared, text, first):
+    publish(shared, "of the past: nobody gets it")
     stream = shared.stream(headers={"Last-Event-ID": text}, greeted=False)
     assert_refreshed(shared, stream, first)
     assert b"xxxx" not in stream.raw and b"junk" not in stream.raw
     stream.close()
 
 
-def test_a_position_that_was_just_given_out_is_unknown_too(streaming):
+@pytest.mark.parametrize("beyond", [2, 1000, 9 * 10 ** 18])
+def test_a_place_that_is_not_reached_yet_is_unknown(streaming, beyond):
+    """After the barrier; until then it might be that of a broker that is ahead."""
+    durable, marker, since = streaming.stream().greeting.place
+    place = f"{durable}.{marker}.{since + beyond}"
+    stream = streaming.stream(headers={"Last-Event-ID": place}, greeted=False)
+    assert_refreshed(streaming, stream, place)
+
+
+def test_a_place_that_is_reached_before_the_barrier_is_known(streaming):
+    """Here by the barrier's own marker, which is a notification, too."""
+    durable, marker, since = streaming.stream().greeting.place
+    stream = streaming.stream(headers={"Last-Event-ID": f"{durable}.{marker}.{since + 1}"},
+                              greeted=False)
+    greeting = next_but_waiting(stream)
+    assert greeting.comments == ["listening alpha"]
+    assert greeting.place[1] != marker and greeting.place[2] == 0
+    streaming.database.publish("alpha", 1)
+    assert stream.next_block().event == "message"
+
+
+def test_the_barrier_waits_for_a_marker_sent_after_the_question(streaming):
+    """Known places are answered at once, without one."""
     first = streaming.stream()
-    position = first.greeting.id
-    stream = streaming.stream(headers={"Last-Event-ID": position}, greeted=False)
-    assert_refreshed(streaming, stream, position)
+    before = streaming.totals()["notifications"]
+    streaming.stream(headers={"Last-Event-ID": first.greeting.id})
+    assert streaming.totals()["notifications"] == before
+    stream = streaming.stream(headers={"Last-Event-ID": "0.abcdefghijklm.1"}, greeted=False)
+    stream.next_block()
+    refresh = stream.next_refresh()
+    assert refresh.place[1] != first.greeting.place[1] and refresh.place[2] == 0
+    assert streaming.totals()["notifications"] == before + 1
+
+
+def test_many_who_ask_at_once_share_the_barrier(streaming):
+    before = streaming.totals()["notifications"]
+    streams = [streaming.keep(streaming.streams[0].connect()) for _ in range(30)]
+    for stream in streams:
+        stream.ask("GET", "/topics/alpha/events", HTTP_LAST_EVENT_ID="0.abcdefghijklm.1")
+    for stream in streams:
+        assert stream.read_headers().next_block().id == "0.abcdefghijklm.1"
+        stream.next_refresh()
+    assert streaming.totals()["notifications"] <= before + 10
 
 
 @pytest.mark.parametrize("text", ["", " "])
 def test_an_empty_last_event_id_is_none(shared, text):
+    publish(shared, "of the past: nobody gets it")
     stream = shared.stream(headers={"Last-Event-ID": text}, greeted=False)
     assert stream.next_block().event is None
     shared.database.publish("alpha", 1)
@@ -159,3 +215,86 @@ def test_no_byte_of_the_client_comes_back(shared):
                HTTP_LAST_EVENT_ID="0.aaaaaaaaaaaaa.1\ndata: forged").read_headers()
     assert_refreshed(shared, stream, None)
     assert b"forged" not in stream.raw
+
+
+# --- markers that cannot be trusted ---------------------------------------------------------------
+
+@pytest.fixture
+def markers(streaming):
+    """What the broker says to Postgres on its marker channel."""
+    listener = Listener(streaming.database, ["pgsse_marker"])
+    yield listener
+    listener.close()
+
+
+def ask_with(streaming, place):
+    """The first event or refresh that a client with this position gets."""
+    stream = streaming.stream(headers={"Last-Event-ID": place}, greeted=False)
+    assert stream.next_block().id == place
+    event = stream.next_event()
+    stream.close()
+    return event
+
+
+def a_marker(streaming, markers, number=0):
+    """The payload of one that the broker sends, provoked by an unknown place."""
+    streaming.stream(headers={"Last-Event-ID": "0.zzzzzzzzzzzzz.1"}, greeted=False)
+    return json.loads(markers.heard(number + 1)[number][1])
+
+
+def say_marker(database, name, **changes):
+    """With the pid of who says it, and so genuine, unless changes say otherwise."""
+    pid, = database.execute("SELECT pg_backend_pid()")[0]
+    database.notify("pgsse_marker", json.dumps({"marker": name, "pid": pid, **changes}))
+
+
+def test_a_genuine_marker_of_another_broker_is_a_place(streaming, markers):
+    """Somebody with the same set of channels, whose position is unknown to nobody."""
+    known = a_marker(streaming, markers)
+    say_marker(streaming.database, "ours4resuming", set=known["set"])
+    publish(streaming, 1)
+    event = ask_with(streaming, "0.ours4resuming.0")
+    assert event.event == "message" and event.json() == 1
+
+
+@pytest.mark.parametrize("change", [
+    {"pid": 1}, {"pid": "1"}, {"pid": None}, {"set": "0123456789abcdef"}, {"set": None},
+    {"marker": "tooshort"}, {"marker": "UPPERCASE4444"}, {"marker": None},
+], ids=str)
+def test_a_forged_marker_is_no_place(streaming, markers, change):
+    """It counts as any notification does, and that is all."""
+    known = a_marker(streaming, markers)
+    say_marker(streaming.database, "forged4forged", **{"set": known["set"], **change})
+    publish(streaming, 1)
+    name = change.get("marker") or "forged4forged"
+    if len(name) == 13 and name.islower():
+        assert ask_with(streaming, f"0.{name}.0").json()["reason"] == "unknown_position"
+    assert ask_with(streaming, f"0.{known['marker']}.0").json() == 1
+
+
+def test_a_marker_repeated_by_somebody_else_changes_nothing(streaming, markers):
+    known = a_marker(streaming, markers)
+    publish(streaming, 1)
+    streaming.database.notify("pgsse_marker", json.dumps(known))
+    publish(streaming, 2)
+    stream = streaming.stream(headers={"Last-Event-ID": f"0.{known['marker']}.0"})
+    events = [stream.next_event() for _ in range(2)]
+    assert [event.json() for event in events] == [1, 2]
+    assert [event.place for event in events] == [(0, known["marker"], 1), (0, known["marker"], 3)]
+
+
+def test_a_marker_heard_twice_is_forgotten_at_both_places(streaming, markers):
+    """Said again with the pid of who says it, so that nothing tells it from ours."""
+    known = a_marker(streaming, markers)
+    publish(streaming, 1)
+    live = streaming.stream()
+    say_marker(streaming.database, known["marker"], set=known["set"])
+    publish(streaming, 2)
+    for since in (0, 1, 2, 3):
+        assert ask_with(streaming, f"0.{known['marker']}.{since}").json()["reason"] == \
+            "unknown_position"
+    # Nor is anything written from it any more: who was live resumes by another name.
+    event = live.next_event()
+    assert event.json() == 2 and event.place[1] != known["marker"]
+    publish(streaming, 3)
+    assert ask_with(streaming, event.id).json() == 3

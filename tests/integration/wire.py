@@ -6,11 +6,13 @@ import socket
 import struct
 
 MAGIC = 0x73736770
-VERSION = 1
-HELLO, SUBSCRIBE, UNSUBSCRIBE, ASK_POSITION, ASK_HEALTH, REPORT = range(1, 7)
-(WELCOME, ACCEPTED, REFUSED, REFRESH, SUBSCRIBED, EVENT, POSITION, HEALTH, ASK_REPORT,
- GOODBYE) = range(65, 75)
+VERSION = 2
+HELLO, SUBSCRIBE, UNSUBSCRIBE, ASK_POSITION, ASK_HEALTH, REPORT, RESUME, CREDIT = range(1, 9)
+(WELCOME, ACCEPTED, REFUSED, REFRESH, SUBSCRIBED, EVENT, POSITION, HEALTH, ASK_REPORT, GOODBYE,
+ REPLAY) = range(65, 76)
 REQUEST_BYTES_MAX = 64 * 1024
+CREDIT_BYTES = 64 * 1024  # of a replay, at its start
+NO_POSITION, MALFORMED_POSITION, ALL_POSITION, KNOWN_POSITION = range(4)
 
 
 def text(value):
@@ -30,13 +32,36 @@ def hello(magic=MAGIC, version=VERSION):
     return frame(HELLO, struct.pack("<IHI", magic, version, os.getpid()))
 
 
+def position(marker="", since=0, durable=0):
+    return struct.pack("<Q", durable) + text(marker) + struct.pack("<Q", since)
+
+
 def no_position():
-    return struct.pack("<Q", 0) + text("") + struct.pack("<Q", 0)
+    return position()
 
 
-def subscribe(token, *names):
-    return frame(SUBSCRIBE, struct.pack("<QBB", token, 0, 0) + no_position() + text("") + text("")
+def resume(place=None, is_last=True, **clients):
+    """place: (marker, since) where the last connection ended; clients by topic."""
+    body = struct.pack("<BB", is_last, NO_POSITION if place is None else KNOWN_POSITION)
+    body += position(*place) if place else no_position()
+    entries = [text(name) + struct.pack("<I", count) for name, count in clients.items()]
+    return frame(RESUME, body + struct.pack("<I", len(entries)) + b"".join(entries))
+
+
+def introduction():
+    """Of a handler without clients."""
+    return hello() + resume()
+
+
+def subscribe(token, *names, place=None):
+    kind = NO_POSITION if place is None else KNOWN_POSITION
+    return frame(SUBSCRIBE, struct.pack("<QBB", token, 0, kind)
+                 + (position(*place) if place else no_position()) + text("") + text("")
                  + topics(*names))
+
+
+def credit(token, count):
+    return frame(CREDIT, struct.pack("<QI", token, count))
 
 
 def unsubscribe(token, *names):
@@ -64,6 +89,10 @@ class Reader:
     def position(self):
         return self.number("Q"), self.text(), self.number("Q")
 
+    def entries(self):
+        """Of a RESUME: {topic: clients}."""
+        return {self.text().decode(): self.number("I") for _ in range(self.number("I"))}
+
 
 class Handler:
     """A connection to broker.sock."""
@@ -74,7 +103,7 @@ class Handler:
         self.socket.connect(str(path))
         self._input = b""
         if greet:
-            self.send(hello())
+            self.send(introduction())
             assert self.next_of(WELCOME)
 
     def send(self, data):

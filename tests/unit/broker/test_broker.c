@@ -147,7 +147,7 @@ static void test_handlers_share_one_frame(void **state) {
     }
     rig_notify(&rig, "{\"topic\":\"alpha\",\"data\":1}");
     const struct payload *frame = outq_at(&handlers[0]->output, 0);
-    assert_int_equal(frame->references, 3);
+    assert_int_equal(frame->references, 4); /* and the log holds one */
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(handlers[i]->output.count, 1);
         assert_ptr_equal(outq_at(&handlers[i]->output, 0), frame);
@@ -283,7 +283,116 @@ static void test_condition(void **state) {
     rig_deaf(&rig);
     assert_false(broker_is_listening(rig.broker));
     assert_non_null(strstr(rig.broker->degraded_reason, "the test pulled the plug"));
+    assert_int_equal(rig.broker->totals.reconnect_attempts, 0);
+    broker_on_attempt(rig.broker);
     assert_int_equal(rig.broker->totals.reconnect_attempts, 1);
+    rig_end(&rig);
+}
+
+/* --- the hook is told ---------------------------------------------------------------------------
+ */
+
+/* A hook that never gets a turn to run in: what it was told waits in its queue. */
+static void rig_begin_hooked(struct rig *rig) {
+    rig_begin(rig);
+    rig->broker->hook.program = "/nowhere/hook";
+}
+
+static void expect_told(struct rig *rig, enum hook_event event, uint64_t attempt,
+                        const char *reason) {
+    struct hook *hook = &rig->broker->hook;
+    assert_true(hook->waiting_count > 0);
+    const struct hook_run *run = &hook->waiting[hook->waiting_first];
+    assert_string_equal(hook_event_name(run->event), hook_event_name(event));
+    assert_int_equal(run->attempt, attempt);
+    if (reason == NULL ? run->reason[0] != '\0' : strstr(run->reason, reason) == NULL) {
+        fail_msg("reason: %s", run->reason);
+    }
+    hook->waiting_first = (hook->waiting_first + 1) % HOOK_WAITING_MAX;
+    hook->waiting_count--;
+}
+
+static void expect_nothing_told(struct rig *rig) {
+    assert_int_equal(rig->broker->hook.waiting_count, 0);
+}
+
+static void test_hook_hears_of_the_connection(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_begin_hooked(&rig);
+    broker_on_attempt(rig.broker);
+    expect_nothing_told(&rig); /* the first one is no reconnect */
+    rig_deaf(&rig);
+    expect_told(&rig, HOOK_ERROR, 1, "the test pulled the plug");
+    broker_on_attempt(rig.broker);
+    expect_told(&rig, HOOK_RECONNECT_ATTEMPT, 2, "the test pulled the plug");
+    rig_listen(&rig);
+    expect_told(&rig, HOOK_CONNECT, 2, NULL);
+    for (int i = 0; i < 2; i++) {
+        rig_deaf(&rig);
+        expect_told(&rig, HOOK_DISCONNECT, 0, "the test pulled the plug");
+        broker_on_attempt(rig.broker);
+        expect_told(&rig, HOOK_RECONNECT_ATTEMPT, 1, "the test pulled the plug");
+        rig_listen(&rig);
+        expect_told(&rig, HOOK_RECONNECT_SUCCESS, 1, NULL);
+    }
+    broker_on_query_lost(rig.broker, "gone");
+    expect_told(&rig, HOOK_ERROR, 0, "gone");
+    expect_nothing_told(&rig);
+    assert_int_equal(rig.broker->totals.reconnect_attempts, 3);
+    assert_int_equal(rig.broker->totals.reconnects, 2);
+    assert_int_equal(rig.broker->totals.errors, 4);
+    rig_end(&rig);
+}
+
+static void test_attempts_may_be_limited(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_begin_hooked(&rig);
+    rig.config.reconnect_attempts = 2;
+    for (int i = 0; i < 3; i++) { /* a success starts the count anew */
+        rig_listen(&rig);
+        rig_deaf(&rig);
+        broker_on_attempt(rig.broker);
+        rig_deaf(&rig);
+    }
+    broker_on_attempt(rig.broker);
+    while (rig.broker->hook.waiting_count > 0) {
+        assert_int_not_equal(rig.broker->hook.waiting[rig.broker->hook.waiting_first].event,
+                             HOOK_RECONNECT_FAILED);
+        rig.broker->hook.waiting_first = (rig.broker->hook.waiting_first + 1) % HOOK_WAITING_MAX;
+        rig.broker->hook.waiting_count--;
+    }
+    rig_deaf(&rig);
+    expect_told(&rig, HOOK_RECONNECT_FAILED, 2, "the test pulled the plug");
+    expect_nothing_told(&rig);
+    loop_run(rig.loop); /* stops by itself */
+    assert_int_equal(rig.broker->exit_status, EXIT_FAILURE);
+    assert_non_null(strstr(rig.broker->exit_reason, "the test pulled the plug"));
+    rig_end(&rig);
+}
+
+static void test_queue_warning(void **state) {
+    (void)state;
+    static const struct {
+        double usage;
+        bool warns;
+    } cases[] = {{0, false},   {0.5, false}, {0.51, true}, {0.9, false},
+                 {0.5, false}, {0.6, true},  {1.0, false}, {0.0, false}};
+    struct rig rig;
+    uint64_t warnings = 0;
+    rig_begin_hooked(&rig);
+    for (size_t i = 0; i < length_of(cases); i++) {
+        broker_on_queue_usage(rig.broker, cases[i].usage);
+        warnings += cases[i].warns ? 1 : 0;
+        assert_int_equal(rig.broker->totals.queue_warnings, warnings);
+        if (cases[i].warns) {
+            assert_true(rig.broker->hook.waiting[rig.broker->hook.waiting_first].queue_usage ==
+                        cases[i].usage);
+            expect_told(&rig, HOOK_QUEUE_WARNING, 0, "queue");
+        }
+        expect_nothing_told(&rig);
+    }
     rig_end(&rig);
 }
 
@@ -292,10 +401,10 @@ static void test_condition(void **state) {
 /* Names that nobody reads: bounded state, exact totals. */
 static void test_flood_of_unread_topics(void **state) {
     (void)state;
-    enum { COUNT = TOPICS_IDLE_MAX + 5000 };
+    enum { COUNT = 70000, LIMIT = 1024 * 1024 };
     struct rig rig;
     struct peer peer;
-    rig_begin(&rig);
+    rig_begin_with(&rig, LIMIT, RIG_RING_CAPACITY);
     rig_listen(&rig);
     (void)peer_connect(&rig, &peer);
     peer_subscribe(&peer, 1, "wanted", NULL, POSITION_NONE);
@@ -304,13 +413,68 @@ static void test_flood_of_unread_topics(void **state) {
         char payload[64];
         snprintf(payload, sizeof payload, "{\"topic\":\"t%d\",\"data\":1}", i);
         rig_notify(&rig, payload);
+        assert_true(rig.broker->history.bytes <= LIMIT);
     }
+    const struct history *history = &rig.broker->history;
     assert_int_equal(rig.broker->totals.published, COUNT);
-    assert_int_equal(topics_count(&rig.broker->topics), TOPICS_IDLE_MAX + 1);
+    assert_true(history->count > 0 && history->dropped > 0);
+    assert_int_equal(history->count + history->dropped, COUNT);
+    assert_int_equal(topics_count(&rig.broker->topics), history->count + 1);
     peer_expect_nothing(&peer);
     rig_notify(&rig, "{\"topic\":\"wanted\",\"data\":1}");
     peer_expect_event(&peer, "wanted", "1");
     peer_close(&peer);
+    rig_end(&rig);
+}
+
+/* What fan-out sends and what the log keeps is one frame. */
+static void test_the_log_shares_the_frame(void **state) {
+    (void)state;
+    struct rig rig;
+    struct peer peer;
+    rig_begin(&rig);
+    rig_listen(&rig);
+    struct handler *handler = peer_connect(&rig, &peer);
+    peer_subscribe(&peer, 1, "a", NULL, POSITION_NONE);
+    peer_expect_subscribed(&peer, 1);
+    rig_publish(&rig, "a", 1);
+    const struct history_entry *entry = TAILQ_FIRST(&rig.broker->history.entries);
+    assert_ptr_equal(outq_at(&handler->output, 0), entry->frame);
+    assert_int_equal(entry->frame->references, 2);
+    assert_int_equal(entry->place, rig.broker->markers.count);
+    rig_publish(&rig, "unread", 2);
+    assert_int_equal(rig.broker->history.count, 2); /* read or not */
+    rig_notify(&rig, "nonsense");
+    rig_marker(&rig);
+    assert_int_equal(rig.broker->history.count, 2); /* counted, not kept */
+    peer_expect_event(&peer, "a", "1");
+    peer_close(&peer);
+    rig_end(&rig);
+}
+
+/* One entry for it, before whatever is received afterwards, and the position of nobody else. */
+static void test_break_stands_in_the_log(void **state) {
+    (void)state;
+    struct rig rig;
+    struct wire_refresh refresh;
+    rig_begin(&rig);
+    rig_listen(&rig);
+    assert_true(TAILQ_EMPTY(&rig.broker->history.entries)); /* the first LISTEN is none */
+    rig_publish(&rig, "a", 1);
+    rig_deaf(&rig);
+    assert_int_equal(rig.broker->history.count, 1);
+    rig_listen(&rig);
+    rig_publish(&rig, "a", 2);
+    const struct history_entry *entry = TAILQ_FIRST(&rig.broker->history.entries);
+    entry = TAILQ_NEXT(entry, link);
+    assert_null(entry->topic);
+    assert_int_equal(entry->place, 2);
+    assert_true(wire_decode_refresh(wire_body(entry->frame), &refresh));
+    assert_int_equal(refresh.reason, SSE_REFRESH_GAP);
+    struct position now = rig_position(&rig);
+    assert_string_equal(refresh.position.marker, now.marker);
+    assert_int_equal(refresh.position.since, 0);
+    assert_int_equal(TAILQ_NEXT(entry, link)->place, 3);
     rig_end(&rig);
 }
 
@@ -320,4 +484,7 @@ RUN_TESTS(TEST(test_one_event_for_a_handler_however_many_subscriptions),
           TEST(test_handlers_share_one_frame), TEST(test_order_over_all_topics),
           TEST(test_unsubscribed_topics_get_nothing), TEST(test_handler_that_is_gone_gets_nothing),
           TEST(test_break_is_told_once_before_what_follows), TEST(test_first_listen_is_no_break),
-          TEST(test_condition), TEST(test_flood_of_unread_topics))
+          TEST(test_condition), TEST(test_flood_of_unread_topics),
+          TEST(test_the_log_shares_the_frame), TEST(test_break_stands_in_the_log),
+          TEST(test_hook_hears_of_the_connection), TEST(test_attempts_may_be_limited),
+          TEST(test_queue_warning))

@@ -18,7 +18,13 @@ static void test_greeting(void **state) {
     assert_true(wire_decode_hello(peer_expect(&peer, WIRE_WELCOME), &welcome));
     assert_int_equal(welcome.version, WIRE_VERSION);
     assert_int_equal(welcome.pid, getpid());
+    assert_int_equal(handler->state, HANDLER_INTRODUCED);
+    peer_expect_nothing(&peer);
+    peer_send(&peer, resume_of(POSITION_NONE, NULL, NULL, NULL));
     assert_int_equal(handler->state, HANDLER_SERVED);
+    peer_expect_nothing(&peer);
+    assert_int_equal(peer.told_count, 1); /* where it is now */
+    expect_position(&peer.told, rig_position(&rig));
     peer_close(&peer);
     assert_null(first_handler(&rig));
     rig_end(&rig);
@@ -29,7 +35,13 @@ static void test_greeting(void **state) {
 
 #define HELLO_FRAME  \
     "\x0a\0\0\0\x01" \
-    "pgss\x01\0\x01\0\0\0"
+    "pgss\x02\0\x01\0\0\0"
+#define NOWHERE        \
+    "\0\0\0\0\0\0\0\0" \
+    "\0\0\0\0"         \
+    "\0\0\0\0\0\0\0\0"
+#define RESUME_FRAME "\x1a\0\0\0\x07\x01\0" NOWHERE "\0\0\0\0"
+#define GREETING     HELLO_FRAME RESUME_FRAME
 
 struct offence {
     const char *about;
@@ -44,41 +56,77 @@ static const struct offence offences[] = {
     {"SUBSCRIBE before HELLO", LITERAL("\x01\0\0\0\x02"
                                        "x")},
     {"HELLO with another magic", LITERAL("\x0a\0\0\0\x01"
-                                         "pgsX\x01\0\x01\0\0\0")},
+                                         "pgsX\x02\0\x01\0\0\0")},
     {"a short HELLO", LITERAL("\x04\0\0\0\x01"
                               "pgss")},
     {"another version", LITERAL("\x0a\0\0\0\x01"
-                                "pgss\x02\0\x01\0\0\0")},
+                                "pgss\x03\0\x01\0\0\0")},
     {"HELLO twice", LITERAL(HELLO_FRAME HELLO_FRAME)},
-    {"an unknown type", LITERAL(HELLO_FRAME "\0\0\0\0\x63")},
-    {"type 0", LITERAL(HELLO_FRAME "\0\0\0\0\0")},
-    {"a broker's frame", LITERAL(HELLO_FRAME "\x04\0\0\0\x49"
-                                             "\x01\0\0\0")},
-    {"an empty SUBSCRIBE", LITERAL(HELLO_FRAME "\0\0\0\0\x02")},
-    {"ASK_POSITION with token 0", LITERAL(HELLO_FRAME "\x08\0\0\0\x04"
-                                                      "\0\0\0\0\0\0\0\0")},
-    {"UNSUBSCRIBE of what is not there", LITERAL(HELLO_FRAME "\x0f\0\0\0\x03"
-                                                             "\x01\0\0\0\0\0\0\0"
-                                                             "\x01\0"
-                                                             "\x01\0\0\0"
-                                                             "a")},
-    {"ASK_HEALTH beyond the limit", LITERAL(HELLO_FRAME "\x0c\0\0\0\x05"
-                                                        "\x01\0\0\0\0\0\0\0"
-                                                        "\x01\0\x01\0")},
-    {"a short REPORT", LITERAL(HELLO_FRAME "\x04\0\0\0\x06"
+    {"HELLO again, behind RESUME", LITERAL(GREETING HELLO_FRAME)},
+    {"RESUME before HELLO", LITERAL(RESUME_FRAME)},
+    {"RESUME twice", LITERAL(GREETING RESUME_FRAME)},
+    {"SUBSCRIBE before RESUME", LITERAL(HELLO_FRAME "\x2d\0\0\0\x02"
+                                                    "\x01\0\0\0\0\0\0\0"
+                                                    "\0\0" NOWHERE "\0\0\0\0"
+                                                    "\0\0\0\0"
+                                                    "\x01\0\x01\0\0\0"
+                                                    "a")},
+    {"ASK_POSITION before RESUME", LITERAL(HELLO_FRAME "\x08\0\0\0\x04"
+                                                       "\x01\0\0\0\0\0\0\0")},
+    {"SUBSCRIBE between two parts of RESUME",
+     LITERAL(HELLO_FRAME "\x1a\0\0\0\x07"
+                         "\0\0" NOWHERE "\0\0\0\0\x08\0\0\0\x04\x01\0\0\0\0\0\0\0")},
+    {"a short RESUME", LITERAL(HELLO_FRAME "\x02\0\0\0\x07\x01\0")},
+    {"RESUME that lacks its entry",
+     LITERAL(HELLO_FRAME "\x1a\0\0\0\x07\x01\0" NOWHERE "\x01\0\0\0")},
+    {"RESUME with a byte too many",
+     LITERAL(HELLO_FRAME "\x1b\0\0\0\x07\x01\0" NOWHERE "\0\0\0\0x")},
+    {"RESUME from everything", LITERAL(HELLO_FRAME "\x1a\0\0\0\x07\x01\x02" NOWHERE "\0\0\0\0")},
+    {"RESUME of a topic without client",
+     LITERAL(HELLO_FRAME "\x23\0\0\0\x07\x01\0" NOWHERE "\x01\0\0\0"
+                         "\x01\0\0\0"
+                         "a"
+                         "\0\0\0\0")},
+    {"RESUME of a bad topic", LITERAL(HELLO_FRAME "\x23\0\0\0\x07\x01\0" NOWHERE "\x01\0\0\0"
+                                                  "\x01\0\0\0"
+                                                  "\n"
+                                                  "\x01\0\0\0")},
+    {"CREDIT of nothing", LITERAL(GREETING "\x0c\0\0\0\x08"
+                                           "\x01\0\0\0\0\0\0\0"
+                                           "\0\0\0\0")},
+    {"CREDIT for nobody", LITERAL(GREETING "\x0c\0\0\0\x08"
+                                           "\0\0\0\0\0\0\0\0"
                                            "\x01\0\0\0")},
-    {"a REPORT with a byte too many", LITERAL(HELLO_FRAME "\x0a\0\0\0\x06"
-                                                          "\x01\0\0\0\x01\0\0\0\0"
-                                                          "x")},
-    {"a REPORT that lacks two entries", LITERAL(HELLO_FRAME "\x09\0\0\0\x06"
-                                                            "\x01\0\0\0\x01\x02\0\0\0")},
-    {"a REPORT that lacks its one entry", LITERAL(HELLO_FRAME "\x09\0\0\0\x06"
-                                                              "\x01\0\0\0\x01\x01\0\0\0")},
-    {"a REPORT whose entry is cut off", LITERAL(HELLO_FRAME "\x16\0\0\0\x06"
-                                                            "\x01\0\0\0\x01\x01\0\0\0"
-                                                            "\x01\0\0\0"
-                                                            "a"
-                                                            "\0\0\0\0\0\0\0\0")},
+    {"REPLAY, a broker's frame", LITERAL(GREETING "\0\0\0\0\x4b")},
+    {"an unknown type", LITERAL(GREETING "\0\0\0\0\x63")},
+    {"type 0", LITERAL(GREETING "\0\0\0\0\0")},
+    {"a broker's frame", LITERAL(GREETING "\x04\0\0\0\x49"
+                                          "\x01\0\0\0")},
+    {"an empty SUBSCRIBE", LITERAL(GREETING "\0\0\0\0\x02")},
+    {"ASK_POSITION with token 0", LITERAL(GREETING "\x08\0\0\0\x04"
+                                                   "\0\0\0\0\0\0\0\0")},
+    {"UNSUBSCRIBE of what is not there", LITERAL(GREETING "\x0f\0\0\0\x03"
+                                                          "\x01\0\0\0\0\0\0\0"
+                                                          "\x01\0"
+                                                          "\x01\0\0\0"
+                                                          "a")},
+    {"ASK_HEALTH beyond the limit", LITERAL(GREETING "\x0c\0\0\0\x05"
+                                                     "\x01\0\0\0\0\0\0\0"
+                                                     "\x01\0\x01\0")},
+    {"a short REPORT", LITERAL(GREETING "\x04\0\0\0\x06"
+                                        "\x01\0\0\0")},
+    {"a REPORT with a byte too many", LITERAL(GREETING "\x0a\0\0\0\x06"
+                                                       "\x01\0\0\0\x01\0\0\0\0"
+                                                       "x")},
+    {"a REPORT that lacks two entries", LITERAL(GREETING "\x09\0\0\0\x06"
+                                                         "\x01\0\0\0\x01\x02\0\0\0")},
+    {"a REPORT that lacks its one entry", LITERAL(GREETING "\x09\0\0\0\x06"
+                                                           "\x01\0\0\0\x01\x01\0\0\0")},
+    {"a REPORT whose entry is cut off", LITERAL(GREETING "\x16\0\0\0\x06"
+                                                         "\x01\0\0\0\x01\x01\0\0\0"
+                                                         "\x01\0\0\0"
+                                                         "a"
+                                                         "\0\0\0\0\0\0\0\0")},
 };
 
 static void test_offences_close_only_that_peer(void **state) {
@@ -132,7 +180,7 @@ static void test_another_version_is_told_ours(void **state) {
     rig_begin(&rig);
     (void)peer_connect_silently(&rig, &peer);
     peer_send_bytes(&peer, LITERAL("\x0a\0\0\0\x01"
-                                   "pgss\x02\0\x01\0\0\0"));
+                                   "pgss\x03\0\x01\0\0\0"));
     assert_true(wire_decode_hello(peer_expect(&peer, WIRE_WELCOME), &welcome));
     assert_int_equal(welcome.version, WIRE_VERSION);
     (void)peer_expect(&peer, WIRE_GOODBYE);
@@ -175,9 +223,11 @@ static void test_bad_topic_names_end_it(void **state) {
 static void test_frames_split_at_every_byte(void **state) {
     (void)state;
     struct payload *hello = wire_encode_hello(WIRE_HELLO, 1);
+    struct payload *resume = resume_of(POSITION_NONE, NULL, "beta", NULL);
     struct payload *subscribe = subscription_to(LITERAL("alpha"));
     struct buf bytes = {0};
     buf_append(&bytes, hello->bytes, hello->length);
+    buf_append(&bytes, resume->bytes, resume->length);
     buf_append(&bytes, subscribe->bytes, subscribe->length);
     for (size_t at = 1; at < bytes.length; at++) {
         struct rig rig;
@@ -194,6 +244,7 @@ static void test_frames_split_at_every_byte(void **state) {
     }
     buf_release(&bytes);
     payload_unref(&hello);
+    payload_unref(&resume);
     payload_unref(&subscribe);
 }
 
@@ -206,6 +257,8 @@ static void test_half_a_frame_is_watched(void **state) {
     struct handler *handler = peer_connect_silently(&rig, &peer);
     assert_true(loop_timer_is_started(&handler->deadline)); /* for HELLO */
     peer_send(&peer, wire_encode_hello(WIRE_HELLO, 1));
+    assert_true(loop_timer_is_started(&handler->deadline)); /* for RESUME */
+    peer_send(&peer, resume_of(POSITION_NONE, NULL, NULL, NULL));
     assert_false(loop_timer_is_started(&handler->deadline));
     peer_send_bytes(&peer, LITERAL("\x08\0\0"));
     assert_true(loop_timer_is_started(&handler->deadline));
@@ -219,8 +272,9 @@ static void test_half_a_frame_is_watched(void **state) {
 /* What fires there closes the connection (it is not waited for). */
 static void test_deadlines_close(void **state) {
     (void)state;
-    static const struct slice sent[] = {LITERAL(""), LITERAL("\x0a\0"),
-                                        LITERAL(HELLO_FRAME "\x08")};
+    static const struct slice sent[] = {
+        LITERAL(""), LITERAL("\x0a\0"), LITERAL(HELLO_FRAME),
+        LITERAL(HELLO_FRAME "\x1a\0\0\0\x07\0\0" NOWHERE "\0\0\0\0"), LITERAL(GREETING "\x08")};
     for (size_t i = 0; i < length_of(sent); i++) {
         struct rig rig;
         struct peer peer;
@@ -248,12 +302,12 @@ static void test_held_until_listening_begins(void **state) {
     peer_subscribe(&peer, 1, "a", NULL, POSITION_NONE);
     peer_subscribe(&peer, 2, "b", NULL, POSITION_NONE);
     peer_expect_nothing(&peer);
-    assert_int_equal(handler->held_count, 2);
+    assert_int_equal(HASH_COUNT(handler->replays), 2);
     rig_listen(&rig);
     peer_expect_subscribed(&peer, 1);
     peer_expect_subscribed(&peer, 2);
     peer_expect_nothing(&peer);
-    assert_int_equal(handler->held_count, 0);
+    assert_int_equal(HASH_COUNT(handler->replays), 0);
     peer_close(&peer);
     rig_end(&rig);
 }
@@ -285,7 +339,7 @@ static void test_held_and_unsubscribed(void **state) {
     peer_subscribe(&peer, 1, "a", NULL, POSITION_NONE);
     peer_subscribe(&peer, 2, "a", NULL, POSITION_NONE);
     peer_unsubscribe(&peer, 1, "a", NULL);
-    assert_int_equal(handler->held_count, 1);
+    assert_int_equal(HASH_COUNT(handler->replays), 1);
     rig_listen(&rig);
     peer_expect_subscribed(&peer, 2);
     peer_expect_nothing(&peer);
@@ -304,34 +358,6 @@ static void test_held_and_closed(void **state) {
     rig_listen(&rig);
     assert_int_equal(rig.broker->handler_count, 0);
     rig_end(&rig);
-}
-
-/* Nothing can be replayed yet: who comes from somewhere is told so, honestly, before it is live. */
-static void test_position_is_answered_with_a_refresh(void **state) {
-    (void)state;
-    static const enum position_kind kinds[] = {POSITION_MALFORMED, POSITION_ALL, POSITION_KNOWN};
-    for (size_t i = 0; i < length_of(kinds); i++) {
-        struct rig rig;
-        struct peer peer;
-        struct wire_accepted accepted;
-        struct wire_refresh refresh;
-        struct wire_position subscribed;
-        rig_begin(&rig);
-        rig_listen(&rig);
-        (void)peer_connect(&rig, &peer);
-        peer_subscribe(&peer, 5, "a", NULL, kinds[i]);
-        assert_true(wire_decode_accepted(peer_expect(&peer, WIRE_ACCEPTED), &accepted));
-        assert_true(accepted.follows);
-        assert_true(wire_decode_refresh(peer_expect(&peer, WIRE_REFRESH), &refresh));
-        assert_int_equal(refresh.token, 5);
-        assert_int_equal(refresh.reason, SSE_REFRESH_UNKNOWN_POSITION);
-        assert_true(wire_decode_position(peer_expect(&peer, WIRE_SUBSCRIBED), &subscribed));
-        assert_int_equal(subscribed.token, 5);
-        assert_true(position_equals(&refresh.position, &subscribed.position));
-        peer_expect_nothing(&peer);
-        peer_close(&peer);
-        rig_end(&rig);
-    }
 }
 
 /* --- positions ----------------------------------------------------------------------------------
@@ -429,8 +455,7 @@ static void test_overflow_closes_it_and_nobody_else(void **state) {
     rig.config.handler_queue_bytes = 64 * 1024;
     rig_listen(&rig);
     struct handler *handler = peer_connect(&rig, &slow);
-    int least = 1;
-    assert_int_equal(setsockopt(handler->fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof least), 0);
+    handler_narrow(handler);
     (void)peer_connect(&rig, &good);
     peer_subscribe(&slow, 1, "a", NULL, POSITION_NONE);
     peer_subscribe(&good, 1, "a", NULL, POSITION_NONE);
@@ -530,7 +555,6 @@ RUN_TESTS(TEST(test_greeting), TEST(test_offences_close_only_that_peer),
           TEST(test_half_a_frame_is_watched), TEST(test_deadlines_close),
           TEST(test_held_until_listening_begins), TEST(test_held_while_deaf),
           TEST(test_held_and_unsubscribed), TEST(test_held_and_closed),
-          TEST(test_position_is_answered_with_a_refresh), TEST(test_position_waits_for_a_marker),
-          TEST(test_tell_position_only_when_it_moved), TEST(test_position_never_overtakes_events),
-          TEST(test_overflow_closes_it_and_nobody_else), TEST(test_all_handlers_overflow_at_once),
-          TEST(test_reports_add_up))
+          TEST(test_position_waits_for_a_marker), TEST(test_tell_position_only_when_it_moved),
+          TEST(test_position_never_overtakes_events), TEST(test_overflow_closes_it_and_nobody_else),
+          TEST(test_all_handlers_overflow_at_once), TEST(test_reports_add_up))

@@ -18,15 +18,24 @@ static void test_defaults(void **state) {
     assert_string_equal(config.socket_dir, "/run/pgsse");
     assert_string_equal(config.base_path, "/topics");
     assert_string_equal(config.healthz_path, "/healthz");
+    assert_int_equal(config.history_bytes, 32 * 1024 * 1024);
+    assert_int_equal(config.ring_capacity, 1024);
+    assert_int_equal(config.slow_client, CONFIG_SLOW_REFRESH);
     assert_int_equal(config.client_queue_bytes, 1024 * 1024);
     assert_int_equal(config.handler_queue_bytes, 16 * 1024 * 1024);
     assert_int_equal(config.stall_timeout, 60000);
     assert_int_equal(config.keep_alive, 15000);
     assert_int_equal(config.retry, 5000);
+    assert_int_equal(config.max_stream_age, 0);
     assert_int_equal(config.max_body, 256 * 1024);
     assert_int_equal(config.canary_interval, 10000);
     assert_int_equal(config.canary_timeout, 5000);
     assert_int_equal(config.marker_memory, 86400000);
+    assert_int_equal(config.queue_poll, 30000);
+    assert_int_equal(config.queue_warn, CONFIG_FRACTION_ONE / 2);
+    assert_int_equal(config.reconnect_attempts, 0);
+    assert_int_equal(config.hook_timeout, 30000);
+    assert_string_equal(config.hook, "");
     assert_int_equal(config.socket_mode, 0660);
     assert_int_equal(config.log_level, LOG_LEVEL_INFO);
     config_release(&config);
@@ -40,11 +49,16 @@ static int64_t value_of(const struct config *config, const char *key) {
     } fields[] = {
         {"keep_alive", config->keep_alive},
         {"retry", config->retry},
+        {"max_stream_age", config->max_stream_age},
         {"client_queue_bytes", config->client_queue_bytes},
         {"max_notify_bytes", config->max_notify_bytes},
         {"socket_mode", config->socket_mode},
         {"reconnect_rate", config->reconnect_rate},
+        {"queue_warn", config->queue_warn},
         {"log_level", config->log_level},
+        {"history_bytes", config->history_bytes},
+        {"ring_capacity", config->ring_capacity},
+        {"slow_client", config->slow_client},
     };
     for (size_t i = 0; i < length_of(fields); i++) {
         if (strcmp(fields[i].key, key) == 0) {
@@ -97,6 +111,10 @@ static void test_numbers_and_units(void **state) {
         {"retry", "3600000", 3600000},
         {"retry", "3600001", -1},
         {"retry", "60min", 3600000},
+        {"max_stream_age", "0", 0},
+        {"max_stream_age", "240", 240000},
+        {"max_stream_age", "1d", 86400000},
+        {"max_stream_age", "86401", -1},
         {"client_queue_bytes", "4096", 4096},
         {"client_queue_bytes", "4095", -1},
         {"client_queue_bytes", "4K", 4096},
@@ -123,11 +141,52 @@ static void test_numbers_and_units(void **state) {
         {"reconnect_rate", "0", -1},
         {"reconnect_rate", "1s", -1},
         {"reconnect_rate", "007", 7},
+        {"queue_warn", "0", 0},
+        {"queue_warn", "1", 1000000},
+        {"queue_warn", "0.5", 500000},
+        {"queue_warn", "00.50", 500000},
+        {"queue_warn", "0.000001", 1},
+        {"queue_warn", "0.999999", 999999},
+        {"queue_warn", "1.000000", 1000000},
+        {"queue_warn", "1.000001", -1},
+        {"queue_warn", "0.0000001", -1},
+        {"queue_warn", "2", -1},
+        {"queue_warn", "999999999999999", -1},
+        {"queue_warn", "0.", -1},
+        {"queue_warn", ".5", -1},
+        {"queue_warn", "0.5.5", -1},
+        {"queue_warn", "0,5", -1},
+        {"queue_warn", "0.5 ", -1},
+        {"queue_warn", "50%", -1},
+        {"queue_warn", "-0.5", -1},
+        {"queue_warn", "1e-3", -1},
+        {"queue_warn", "", -1},
+        {"queue_warn", "0.99999999999999999999999999999", -1},
         {"log_level", "error", LOG_LEVEL_ERROR},
         {"log_level", "debug", LOG_LEVEL_DEBUG},
         {"log_level", "Debug", -1},
         {"log_level", "2", -1},
         {"log_level", "", -1},
+        {"history_bytes", "0", 0},
+        {"history_bytes", "1", 1},
+        {"history_bytes", "32M", 33554432},
+        {"history_bytes", "64GiB", 68719476736},
+        {"history_bytes", "68719476737", -1},
+        {"history_bytes", "-1", -1},
+        {"ring_capacity", "1", 1},
+        {"ring_capacity", "0", -1},
+        {"ring_capacity", "1000000000", 1000000000},
+        {"ring_capacity", "1000000001", -1},
+        {"ring_capacity", "1K", -1},
+        {"slow_client", "refresh", CONFIG_SLOW_REFRESH},
+        {"slow_client", "disconnect", CONFIG_SLOW_DISCONNECT},
+        {"slow_client", "Refresh", -1},
+        {"slow_client", "refresh ", -1},
+        {"slow_client", "close", -1},
+        {"slow_client", "0", -1},
+        {"slow_client", "", -1},
+        {"slow_client", "error", -1},
+        {"log_level", "refresh", -1},
     };
     for (size_t i = 0; i < length_of(cases); i++) {
         struct config config = standard();
@@ -283,6 +342,9 @@ static void test_print_and_parse(void **state) {
         {"max_body", "1"},
         {"socket_mode", "0777"},
         {"log_level", "error"},
+        {"history_bytes", "3MiB"},
+        {"ring_capacity", "7"},
+        {"slow_client", "disconnect"},
         {"topic_idle", "365d"},
         {"graceful_drain", "0"},
         {"reconnect_min", "10ms"},
@@ -290,6 +352,7 @@ static void test_print_and_parse(void **state) {
         {"marker_memory", "90min"},
         {"base_path", "/x/y"},
         {"handler_users", "a,b"},
+        {"queue_warn", "0.25"},
     };
     struct config config = standard();
     struct config again = standard();
@@ -309,6 +372,9 @@ static void test_print_and_parse(void **state) {
     assert_int_equal(again.keep_alive, 100);
     assert_int_equal(again.marker_memory, 90 * 60 * 1000);
     assert_int_equal(again.client_queue_bytes, 5000);
+    assert_int_equal(again.history_bytes, 3 * 1024 * 1024);
+    assert_int_equal(again.ring_capacity, 7);
+    assert_int_equal(again.slow_client, CONFIG_SLOW_DISCONNECT);
     assert_string_equal(again.socket_dir, "/a b/c=d #e");
     buf_release(&first);
     buf_release(&second);
@@ -330,6 +396,52 @@ static void test_secrets_are_not_printed(void **state) {
     assert_non_null(strstr(text.bytes, "listen_database_url = (set)\n"));
     buf_release(&text);
     config_release(&config);
+}
+
+static void test_fractions_are_printed_as_they_are_written(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"0", "0"},  {"1", "1"}, {"0.50", "0.5"}, {"0.000001", "0.000001"}, {"0.10203", "0.10203"},
+        {"1.0", "1"}};
+    for (size_t i = 0; i < length_of(cases); i++) {
+        struct config config = standard();
+        struct buf text = {0};
+        const char *reason;
+        char wanted[64];
+        assert_true(config_set(&config, "queue_warn", cases[i][0], &reason));
+        snprintf(wanted, sizeof wanted, "queue_warn = %s\n", cases[i][1]);
+        print_to(&config, &text);
+        buf_append(&text, "", 1);
+        assert_non_null(strstr(text.bytes, wanted));
+        buf_release(&text);
+        config_release(&config);
+    }
+}
+
+static void test_which_variables_are_secret(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        bool is_secret;
+    } cases[] = {{"DATABASE_URL", true},
+                 {"PGPASSWORD", true},
+                 {"PGSSE_DATABASE_URL", true},
+                 {"PGSSE_database_url", true}, /* works as well */
+                 {"PGSSE_LISTEN_DATABASE_URL", true},
+                 {"PGSSE_DATABASE_URL_FILE", false},
+                 {"PGSSE_HOOK", false},
+                 {"PGSSE_", false},
+                 {"PGHOST", false},
+                 {"PATH", false},
+                 {"", false}};
+    for (size_t i = 0; i < length_of(cases); i++) {
+        char *memory;
+        struct slice name = exact(slice_of(cases[i].name), &memory);
+        if (config_is_secret_variable(name) != cases[i].is_secret) {
+            fail_msg("%s", cases[i].name);
+        }
+        free(memory);
+    }
 }
 
 static void test_program_names(void **state) {
@@ -480,7 +592,9 @@ static void test_options_that_end_the_program(void **state) {
 RUN_TESTS(TEST(test_defaults), TEST(test_numbers_and_units), TEST(test_paths),
           TEST(test_unknown_keys), TEST(test_long_garbage_makes_a_short_reason), TEST(test_file),
           TEST(test_file_empty), TEST(test_file_names_the_line_at_fault),
-          TEST(test_print_and_parse), TEST(test_secrets_are_not_printed), TEST(test_program_names),
+          TEST(test_print_and_parse), TEST(test_secrets_are_not_printed),
+          TEST(test_fractions_are_printed_as_they_are_written),
+          TEST(test_which_variables_are_secret), TEST(test_program_names),
           TEST(test_later_sources_win), TEST(test_database_url_from_the_environment),
           TEST(test_bad_sources_end_the_program), TEST(test_keys_of_other_programs),
           TEST(test_options_that_end_the_program))

@@ -127,14 +127,14 @@ static void test_hello(void **state) {
 static void test_hello_of_other_versions(void **state) {
     (void)state;
     struct wire_hello message;
-    assert_true(wire_decode_hello(LITERAL("pgss\x02\0"), &message));
-    assert_int_equal(message.version, 2);
-    assert_true(wire_decode_hello(LITERAL("pgss\x02\0more than we know"), &message));
+    assert_true(wire_decode_hello(LITERAL("pgss\x03\0"), &message));
+    assert_int_equal(message.version, 3);
+    assert_true(wire_decode_hello(LITERAL("pgss\x01\0more than we know"), &message));
     assert_true(wire_decode_hello(LITERAL("pgss\0\0\x01\x02\x03\x04"), &message));
     assert_int_equal(message.version, 0);
-    assert_false(wire_decode_hello(LITERAL("pgsX\x02\0"), &message));
-    assert_false(wire_decode_hello(LITERAL("pgss\x01\0"), &message));
-    assert_false(wire_decode_hello(LITERAL("pgss\x01\0\0\0\0\0\0"), &message));
+    assert_false(wire_decode_hello(LITERAL("pgsX\x03\0"), &message));
+    assert_false(wire_decode_hello(LITERAL("pgss\x02\0"), &message));
+    assert_false(wire_decode_hello(LITERAL("pgss\x02\0\0\0\0\0\0"), &message));
 }
 
 static struct wire_subscribe full_subscription(void) {
@@ -275,13 +275,14 @@ static void test_refused(void **state) {
 static void test_refresh(void **state) {
     (void)state;
     for (int reason = 0; reason < SSE_REFRESH_REASONS; reason++) {
-        struct wire_refresh wanted = {0, place, (enum sse_refresh_reason)reason,
+        struct wire_refresh wanted = {0, LITERAL("al\0pha"), place, (enum sse_refresh_reason)reason,
                                       SSE_DROPPED_UNKNOWN};
         struct wire_refresh got;
         struct payload *frame = wire_encode_refresh(&wanted);
         assert_true(wire_decode_refresh(body_of(frame, WIRE_REFRESH), &got));
         assert_int_equal(got.token, 0);
         assert_int_equal(got.reason, reason);
+        expect_slice(got.topic, wanted.topic, "topic");
         assert_true(got.dropped == SSE_DROPPED_UNKNOWN);
         expect_position(&got.position, &place);
         payload_unref(&frame);
@@ -315,6 +316,53 @@ static void test_event(void **state) {
         expect_slice(got.publisher_id, wanted.publisher_id, "publisher id");
         expect_slice(got.body, wanted.body, "body");
         assert_int_equal(got.id_at, id_at);
+        payload_unref(&frame);
+    }
+}
+
+static void test_replay(void **state) {
+    (void)state;
+    struct wire_replay wanted = {UINT64_MAX,
+                                 {place, LITERAL("alpha"), LITERAL("own"), 2, LITERAL("b\0dy")}};
+    struct wire_replay got;
+    struct payload *frame = wire_encode_replay(&wanted);
+    struct payload *event = wire_encode_event(&wanted.event);
+    assert_true(wire_decode_replay(body_of(frame, WIRE_REPLAY), &got));
+    assert_true(got.token == UINT64_MAX);
+    expect_position(&got.event.position, &place);
+    expect_slice(got.event.topic, wanted.event.topic, "topic");
+    expect_slice(got.event.publisher_id, wanted.event.publisher_id, "publisher id");
+    assert_int_equal(got.event.id_at, 2);
+    expect_slice(got.event.body, wanted.event.body, "body");
+    /* behind the token, an EVENT's body */
+    struct slice body = wire_body(frame);
+    expect_slice((struct slice){body.at + 8, body.length - 8}, wire_body(event), "an EVENT's body");
+    payload_unref(&frame);
+    payload_unref(&event);
+}
+
+static void test_replay_with_id_behind_its_body(void **state) {
+    (void)state;
+    struct wire_replay wanted = {1, {.topic = LITERAL("a"), .id_at = 5, .body = LITERAL("body")}};
+    struct wire_replay got;
+    struct payload *frame = wire_encode_replay(&wanted);
+    assert_false(wire_decode_replay(body_of(frame, WIRE_REPLAY), &got));
+    payload_unref(&frame);
+}
+
+static void test_credit(void **state) {
+    (void)state;
+    static const struct {
+        struct wire_credit message;
+        bool is_good;
+    } cases[] = {
+        {{1, 1}, true}, {{UINT64_MAX, UINT32_MAX}, true}, {{0, 1}, false}, {{1, 0}, false}};
+    for (size_t i = 0; i < length_of(cases); i++) {
+        struct wire_credit got;
+        struct payload *frame = wire_encode_credit(&cases[i].message);
+        assert_int_equal(wire_decode_credit(body_of(frame, WIRE_CREDIT), &got), cases[i].is_good);
+        assert_true(!cases[i].is_good ||
+                    (got.token == cases[i].message.token && got.bytes == cases[i].message.bytes));
         payload_unref(&frame);
     }
 }
@@ -357,6 +405,9 @@ static bool decode(enum wire_type type, struct slice body) {
         struct wire_hello hello;
         struct wire_subscribe subscribe;
         struct wire_unsubscribe unsubscribe;
+        struct wire_resume resume;
+        struct wire_credit credit;
+        struct wire_replay replay;
         struct wire_ask_health ask_health;
         struct wire_accepted accepted;
         struct wire_refused refused;
@@ -397,6 +448,12 @@ static bool decode(enum wire_type type, struct slice body) {
         return wire_decode_ask_report(body, &to.serial);
     case WIRE_GOODBYE:
         return wire_decode_goodbye(body, &to.reason);
+    case WIRE_CREDIT:
+        return wire_decode_credit(body, &to.credit);
+    case WIRE_REPLAY:
+        return wire_decode_replay(body, &to.replay);
+    case WIRE_RESUME:
+        return wire_decode_resume(body, &to.resume);
     case WIRE_REPORT:
         break;
     }
@@ -404,7 +461,7 @@ static bool decode(enum wire_type type, struct slice body) {
     return false;
 }
 
-enum { SAMPLES = 13 };
+enum { SAMPLES = 15 };
 
 static void samples_encode(struct payload *samples[SAMPLES]) {
     struct wire_subscribe subscribe = full_subscription();
@@ -412,9 +469,11 @@ static void samples_encode(struct payload *samples[SAMPLES]) {
     struct wire_ask_health ask_health = {6, 1000};
     struct wire_accepted accepted = {7, true, place};
     struct wire_refused refused = {8, 403, LITERAL("no")};
-    struct wire_refresh refresh = {9, place, SSE_REFRESH_GAP, 12};
+    struct wire_refresh refresh = {9, LITERAL("alpha"), place, SSE_REFRESH_GAP, 12};
     struct wire_position position = {10, place};
     struct wire_event event = {place, LITERAL("alpha"), LITERAL("own"), 2, LITERAL("body")};
+    struct wire_replay replay = {14, event};
+    struct wire_credit credit = {15, 16};
     struct wire_health health = {11, 200, LITERAL("{}")};
     struct payload *all[SAMPLES] = {
         wire_encode_hello(WIRE_HELLO, 1),
@@ -427,6 +486,8 @@ static void samples_encode(struct payload *samples[SAMPLES]) {
         wire_encode_refresh(&refresh),
         wire_encode_position(WIRE_POSITION, &position),
         wire_encode_event(&event),
+        wire_encode_replay(&replay),
+        wire_encode_credit(&credit),
         wire_encode_health(&health),
         wire_encode_ask_report(13),
         wire_encode_goodbye("bye"),
@@ -509,7 +570,7 @@ struct broken_case {
     "a"
 
 static const struct broken_case broken[] = {
-    {"HELLO with another magic", WIRE_HELLO, LITERAL("pgsX\x01\0\0\0\0\0")},
+    {"HELLO with another magic", WIRE_HELLO, LITERAL("pgsX\x02\0\0\0\0\0")},
     {"SUBSCRIBE with token 0", WIRE_SUBSCRIBE,
      LITERAL("\0\0\0\0\0\0\0\0"
              "\0\0" NOWHERE "\0\0\0\0"
@@ -547,7 +608,8 @@ static const struct broken_case broken[] = {
     {"POSITION with a marker in capitals", WIRE_POSITION, LITERAL(TOKEN MARKED("ABCDEFGHIJKLM"))},
     {"POSITION with a NUL in its marker", WIRE_POSITION, LITERAL(TOKEN MARKED("abcdef\0hijklm"))},
     {"ACCEPTED where follows is 2", WIRE_ACCEPTED, LITERAL(TOKEN "\x02" NOWHERE)},
-    {"REFRESH with an unknown reason", WIRE_REFRESH, LITERAL(TOKEN NOWHERE "\x04" TOKEN)},
+    {"REFRESH with an unknown reason", WIRE_REFRESH,
+     LITERAL(TOKEN "\0\0\0\0" NOWHERE "\x04" TOKEN)},
     {"EVENT with id_at of 4 GiB", WIRE_EVENT,
      LITERAL(NOWHERE "\x01\0\0\0"
                      "a"
@@ -578,7 +640,7 @@ static void test_unbroken_shapes(void **state) {
                        "\0\0\0\0" A_TOPIC)},
         {"POSITION", WIRE_POSITION, LITERAL(TOKEN MARKED("abcdefghijklm"))},
         {"ACCEPTED", WIRE_ACCEPTED, LITERAL(TOKEN "\x01" NOWHERE)},
-        {"REFRESH", WIRE_REFRESH, LITERAL(TOKEN NOWHERE "\x03" TOKEN)},
+        {"REFRESH", WIRE_REFRESH, LITERAL(TOKEN "\0\0\0\0" NOWHERE "\x03" TOKEN)},
         {"EVENT", WIRE_EVENT,
          LITERAL(NOWHERE "\x01\0\0\0"
                          "a"
@@ -760,17 +822,163 @@ static void test_report_that_promises_too_much(void **state) {
     assert_false(wire_next_report_entry(&report, &entry));
 }
 
+/* --- resuming ----------------------------------------------------------------------------------
+ */
+
+static void test_resume(void **state) {
+    (void)state;
+    static const struct {
+        enum position_kind kind;
+        const struct position *position;
+        bool is_last;
+    } cases[] = {{POSITION_KNOWN, &place, true},
+                 {POSITION_KNOWN, &place, false},
+                 {POSITION_NONE, &nowhere, true}};
+    for (size_t i = 0; i < length_of(cases); i++) {
+        struct buf builder = {0};
+        struct wire_resume_entry alpha = {LITERAL("alpha"), 1};
+        struct wire_resume_entry nameless = {LITERAL(""), UINT32_MAX};
+        struct wire_resume resume;
+        struct wire_resume_entry got;
+        wire_resume_begin(&builder, cases[i].kind, cases[i].position);
+        assert_true(wire_resume_add(&builder, &alpha) && wire_resume_add(&builder, &nameless));
+        struct payload *frame = wire_resume_end(&builder, cases[i].is_last);
+        assert_int_equal(builder.length, 0);
+        assert_true(wire_decode_resume(body_of(frame, WIRE_RESUME), &resume));
+        assert_int_equal(resume.is_last, cases[i].is_last);
+        assert_int_equal(resume.position_kind, cases[i].kind);
+        expect_position(&resume.position, cases[i].position);
+        assert_int_equal(resume.count, 2);
+        assert_true(wire_next_resume_entry(&resume, &got));
+        expect_text(got.topic, "alpha");
+        assert_int_equal(got.clients, 1);
+        assert_true(wire_next_resume_entry(&resume, &got));
+        expect_text(got.topic, "");
+        assert_true(got.clients == UINT32_MAX);
+        assert_false(wire_next_resume_entry(&resume, &got));
+        assert_true(resume.count == 0 && resume.entries.length == 0);
+        payload_unref(&frame);
+    }
+}
+
+/* Wherever the count stands (behind a marker, or none) and carries; and what is full stays so. */
+static void test_resume_up_to_full(void **state) {
+    (void)state;
+    static const struct position *const positions[] = {&place, &nowhere};
+    for (size_t i = 0; i < length_of(positions); i++) {
+        struct buf builder = {0};
+        struct wire_resume_entry entry = {LITERAL(""), 1};
+        struct wire_resume resume;
+        struct wire_resume_entry got;
+        uint32_t count = 0;
+        wire_resume_begin(&builder, POSITION_KNOWN, positions[i]);
+        while (wire_resume_add(&builder, &entry)) {
+            entry.clients = ++count + 1;
+        }
+        size_t length = builder.length;
+        assert_true(count > 1000);
+        assert_true(length <= WIRE_REQUEST_BYTES_MAX && length + 8 > WIRE_REQUEST_BYTES_MAX);
+        assert_false(wire_resume_add(&builder, &entry));
+        assert_int_equal(builder.length, length);
+        struct payload *frame = wire_resume_end(&builder, true);
+        struct slice input = {frame->bytes, frame->length};
+        struct wire_frame taken;
+        assert_int_equal(wire_next(&input, WIRE_REQUEST_BYTES_MAX, &taken), WIRE_NEXT_FRAME);
+        assert_true(wire_decode_resume(taken.body, &resume));
+        assert_int_equal(resume.count, count);
+        expect_position(&resume.position, positions[i]);
+        for (uint32_t n = 1; n <= count; n++) {
+            assert_true(wire_next_resume_entry(&resume, &got));
+            assert_int_equal(got.clients, n);
+        }
+        assert_false(wire_next_resume_entry(&resume, &got));
+        assert_int_equal(resume.entries.length, 0);
+        payload_unref(&frame);
+    }
+}
+
+static bool resume_is_sound(struct slice body) {
+    struct wire_resume resume;
+    struct wire_resume_entry entry;
+    if (!wire_decode_resume(body, &resume)) {
+        return false;
+    }
+    while (wire_next_resume_entry(&resume, &entry)) {
+    }
+    return resume.count == 0 && resume.entries.length == 0;
+}
+
+static void test_resume_truncated_too_long_and_flipped(void **state) {
+    (void)state;
+    struct buf builder = {0};
+    struct wire_resume_entry entry = {LITERAL("alpha"), 3};
+    wire_resume_begin(&builder, POSITION_KNOWN, &place);
+    assert_true(wire_resume_add(&builder, &entry) && wire_resume_add(&builder, &entry));
+    struct payload *frame = wire_resume_end(&builder, true);
+    struct slice body = body_of(frame, WIRE_RESUME);
+    struct buf longer = {0};
+    assert_true(resume_is_sound(body));
+    for (size_t length = 0; length < body.length; length++) {
+        char *memory;
+        struct slice part = exact((struct slice){body.at, length}, &memory);
+        if (resume_is_sound(part)) {
+            fail_msg("%zu of %zu bytes", length, body.length);
+        }
+        for (size_t at = 0; at < length; at++) {
+            memory[at] = (char)(memory[at] ^ 0xff);
+            (void)(resume_is_sound(part) == true);
+            memory[at] = (char)(memory[at] ^ 0xff);
+        }
+        free(memory);
+    }
+    buf_append_slice(&longer, body);
+    buf_append(&longer, "", 1);
+    assert_false(resume_is_sound(buf_slice(&longer)));
+    buf_release(&longer);
+    payload_unref(&frame);
+}
+
+static void test_resume_that_breaks_the_rules(void **state) {
+    (void)state;
+    static const struct {
+        const char *about;
+        struct slice body;
+        bool is_sound;
+    } cases[] = {
+        {"none", LITERAL("\x01\0" NOWHERE "\0\0\0\0"), true},
+        {"one topic", LITERAL("\x01\x03" MARKED("abcdefghijklm") "\x01\0\0\0\0\0\0\0\x01\0\0\0"),
+         true},
+        {"no clients", LITERAL("\x01\0" NOWHERE "\x01\0\0\0\0\0\0\0\0\0\0\0"), false},
+        {"is_last is 2", LITERAL("\x02\0" NOWHERE "\0\0\0\0"), false},
+        {"of kind MALFORMED", LITERAL("\x01\x01" NOWHERE "\0\0\0\0"), false},
+        {"of kind ALL", LITERAL("\x01\x02" NOWHERE "\0\0\0\0"), false},
+        {"of an unknown kind", LITERAL("\x01\x04" NOWHERE "\0\0\0\0"), false},
+        {"a marker in capitals", LITERAL("\x01\x03" MARKED("ABCDEFGHIJKLM") "\0\0\0\0"), false},
+        {"promises 4 GiB", LITERAL("\x01\0" NOWHERE "\xff\xff\xff\xff"), false},
+    };
+    for (size_t i = 0; i < length_of(cases); i++) {
+        char *memory;
+        struct slice body = exact(cases[i].body, &memory);
+        if (resume_is_sound(body) != cases[i].is_sound) {
+            fail_msg("%s", cases[i].about);
+        }
+        free(memory);
+    }
+}
+
 RUN_TESTS(TEST(test_frame_bytes), TEST(test_position_bytes), TEST(test_frames_split_at_every_byte),
           TEST(test_frames_one_after_the_other), TEST(test_frames_too_long), TEST(test_hello),
           TEST(test_hello_of_other_versions), TEST(test_subscribe),
           TEST(test_subscribe_without_position), TEST(test_topics_up_to_the_maximum),
           TEST(test_topics_one_over_the_maximum), TEST(test_ask_position), TEST(test_ask_health),
           TEST(test_accepted), TEST(test_refused), TEST(test_refresh), TEST(test_position),
-          TEST(test_event), TEST(test_event_with_id_behind_its_body), TEST(test_health),
+          TEST(test_event), TEST(test_replay), TEST(test_replay_with_id_behind_its_body),
+          TEST(test_credit), TEST(test_event_with_id_behind_its_body), TEST(test_health),
           TEST(test_goodbye), TEST(test_truncated_and_too_long), TEST(test_flipped_bytes),
           TEST(test_broken_rules), TEST(test_unbroken_shapes), TEST(test_report),
           TEST(test_report_without_entries), TEST(test_report_up_to_full),
           TEST(test_report_counts_around_the_carry),
           TEST(test_report_largest_name_when_nearly_full),
           TEST(test_report_truncated_too_long_and_flipped),
-          TEST(test_report_that_promises_too_much))
+          TEST(test_report_that_promises_too_much), TEST(test_resume), TEST(test_resume_up_to_full),
+          TEST(test_resume_truncated_too_long_and_flipped), TEST(test_resume_that_breaks_the_rules))

@@ -1,114 +1,6 @@
 /* Which clients get which events: audiences, their feeds, and what is counted on the way. Clients
- * are real ones, made live by hand; there is no broker and no libfcgi. */
-#include "stream.h"
-#include "support.h"
-
-struct rig {
-    struct loop *loop;
-    struct config config;
-    struct stream stream;
-};
-
-static void rig_begin(struct rig *rig) {
-    *rig = (struct rig){0};
-    log_init("pgsse-unit", LOG_LEVEL_ERROR);
-    config_set_defaults(&rig->config);
-    rig->loop = loop_create();
-    rig->stream.loop = rig->loop;
-    rig->stream.config = &rig->config;
-    LIST_INIT(&rig->stream.clients);
-    fanout_init(&rig->stream.fanout, rig->loop);
-}
-
-static void rig_end(struct rig *rig) {
-    fanout_release(&rig->stream.fanout);
-    loop_destroy(&rig->loop);
-    config_release(&rig->config);
-}
-
-static struct wire_topics topics_of(const char *first, const char *second, const char *third) {
-    const char *names[] = {first, second, third};
-    struct wire_topics topics = {0};
-    for (size_t i = 0; i < length_of(names) && names[i] != NULL; i++) {
-        topics.names[topics.count++] = slice_of(names[i]);
-    }
-    return topics;
-}
-
-/* --- clients ------------------------------------------------------------------------------------
- */
-
-struct member {
-    struct client *client; /* freed by the loop once it is closed */
-    int peer;
-    struct buf got;
-};
-
-static void on_ready(struct loop_io *io, unsigned ready) {
-    (void)io;
-    (void)ready;
-}
-
-static void member_join(struct rig *rig, struct member *member, const char *first,
-                        const char *second) {
-    int fds[2];
-    struct wire_topics topics = topics_of(first, second, NULL);
-    struct client *client = must_zalloc(sizeof *client);
-    small_pair(fds);
-    *member = (struct member){.client = client, .peer = fds[1]};
-    client->stream = &rig->stream;
-    client->fd = fds[0];
-    client->io = LOOP_IO_INIT;
-    client->state = CLIENT_LIVE;
-    client->audience = fanout_attach(&rig->stream.fanout, &topics);
-    outlet_init(&client->outlet, 1);
-    LIST_INSERT_HEAD(&rig->stream.clients, client, link);
-    rig->stream.client_count++;
-    loop_io_start(rig->loop, &client->io, fds[0], LOOP_READ, on_ready);
-    audience_join(client->audience, client);
-}
-
-/* The content of the records that have come. */
-static void member_read(struct rig *rig, struct member *member, struct buf *content) {
-    run_turns(rig->loop, 2);
-    (void)(drain_all(member->peer, &member->got) == true);
-    size_t at = 0;
-    while (member->got.length - at >= RECORD_HEADER_BYTES) {
-        const char *header = member->got.bytes + at;
-        size_t length = (size_t)(unsigned char)header[4] << 8 | (unsigned char)header[5];
-        if (member->got.length - at < RECORD_HEADER_BYTES + length) {
-            break;
-        }
-        buf_append(content, header + RECORD_HEADER_BYTES, length);
-        at += RECORD_HEADER_BYTES + length;
-    }
-    buf_consume(&member->got, at);
-}
-
-static void expect_content(struct rig *rig, struct member *member, const char *wanted) {
-    struct buf content = {0};
-    member_read(rig, member, &content);
-    expect_slice(buf_slice(&content), slice_of(wanted), "what the client got");
-    buf_release(&content);
-}
-
-static void member_leave(struct rig *rig, struct member *member) {
-    client_close(member->client, "the test is over");
-    run_turns(rig->loop, 2);
-    close(member->peer);
-    buf_release(&member->got);
-}
-
-static void publish(struct rig *rig, const char *topic, const char *data) {
-    struct buf body = {0};
-    buf_printf(&body, "event: message\ndata: %s\n\n", data);
-    struct wire_event event = {
-        .position = {0, "abcdefghijklm", 5}, .topic = slice_of(topic), .body = buf_slice(&body)};
-    fanout_publish(&rig->stream.fanout, &event);
-    buf_release(&body);
-}
-
-#define FRAME(data) "id: 0.abcdefghijklm.5\nevent: message\ndata: " data "\n\n"
+ * are real ones, made live by hand. */
+#include "stream_rig.h"
 
 /* --- audiences ----------------------------------------------------------------------------------
  */
@@ -258,6 +150,7 @@ static void test_who_joins_later_gets_what_comes_later(void **state) {
     rig_end(&rig);
 }
 
+/* But for the rest of what has begun. */
 static void test_who_left_gets_nothing(void **state) {
     (void)state;
     struct rig rig;
@@ -267,12 +160,13 @@ static void test_who_left_gets_nothing(void **state) {
     member_join(&rig, &stays, "a", NULL);
     member_join(&rig, &leaves, "a", NULL);
     publish(&rig, "a", "1");
-    audience_leave(leaves.client->audience, leaves.client, OUTLET_KEEP_ALL);
-    leaves.client->state = CLIENT_RESUBSCRIBING;
+    audience_leave(leaves.client->audience, leaves.client);
+    leaves.client->state = CLIENT_ENDING;
     publish(&rig, "a", "2");
     expect_content(&rig, &stays, FRAME("1") FRAME("2"));
     client_flush(leaves.client);
-    expect_content(&rig, &leaves, FRAME("1"));
+    expect_content(&rig, &leaves, "");
+    assert_int_equal(stays.client->audience->live_count, 1);
     member_leave(&rig, &stays);
     member_leave(&rig, &leaves);
     rig_end(&rig);
@@ -335,6 +229,36 @@ static void test_refresh_goes_to_every_audience_in_order(void **state) {
     rig_end(&rig);
 }
 
+/* One topic has lost something: who has others only is not told. */
+static void test_refresh_of_one_topic(void **state) {
+    (void)state;
+    struct rig rig;
+    struct member alpha;
+    struct member both;
+    struct member beta;
+    struct wire_refresh refresh = {.topic = LITERAL("alpha"),
+                                   .position = {0, "abcdefghijklm", 5},
+                                   .reason = SSE_REFRESH_GAP,
+                                   .dropped = SSE_DROPPED_UNKNOWN};
+    rig_begin(&rig);
+    member_join(&rig, &alpha, "alpha", NULL);
+    member_join(&rig, &both, "beta", "alpha");
+    member_join(&rig, &beta, "beta", NULL);
+    fanout_refresh(&rig.stream.fanout, &refresh);
+    publish(&rig, "beta", "1");
+    expect_content(&rig, &alpha,
+                   "id: 0.abcdefghijklm.5\nevent: refresh\ndata: {\"reason\":\"gap\","
+                   "\"dropped\":null,\"topics\":[\"alpha\"]}\n\n");
+    expect_content(&rig, &both,
+                   "id: 0.abcdefghijklm.5\nevent: refresh\ndata: {\"reason\":\"gap\","
+                   "\"dropped\":null,\"topics\":[\"alpha\",\"beta\"]}\n\n" FRAME("1"));
+    expect_content(&rig, &beta, FRAME("1"));
+    member_leave(&rig, &alpha);
+    member_leave(&rig, &both);
+    member_leave(&rig, &beta);
+    rig_end(&rig);
+}
+
 /* --- clients that end in the flush --------------------------------------------------------------
  */
 
@@ -383,13 +307,22 @@ static void test_last_client_overflows_while_flushing(void **state) {
     (void)state;
     struct rig rig;
     struct member member;
+    struct buf content = {0};
     rig_begin(&rig);
     rig.config.client_queue_bytes = 20000;
+    rig.config.slow_client = CONFIG_SLOW_DISCONNECT;
     member_join(&rig, &member, "a", NULL);
     fill(&rig, "a", 100);
+    assert_int_equal(member.client->state, CLIENT_ENDING);
+    assert_int_equal(member.client->audience->live_count, 0);
+    for (int i = 0; i < 10 && rig.stream.client_count > 0; i++) {
+        member_read(&rig, &member, &content);
+    }
     assert_null(rig.stream.fanout.audiences);
     assert_int_equal(rig.stream.client_count, 0);
     close(member.peer);
+    buf_release(&content);
+    buf_release(&member.got);
     rig_end(&rig);
 }
 
@@ -408,17 +341,14 @@ static void test_slow_client_does_not_hold_others(void **state) {
         publish(&rig, "a", data);
         for (int turn = 0; turn < 10; turn++) {
             member_read(&rig, &fast, &content);
-            fast.client->is_blocked = false; /* what its on_ready would say */
-            audience_trim_soon(fast.client->audience);
         }
         assert_true(fast.client->audience->feed.size <= 65536);
     }
-    assert_int_equal(rig.stream.client_count, 1);
+    assert_true(slow.client->overflow != NULL);
     assert_int_equal(content.length, 50 * (strlen(FRAME("")) + 7000));
     buf_release(&content);
     free(data);
-    close(slow.peer);
-    buf_release(&slow.got);
+    member_leave(&rig, &slow);
     member_leave(&rig, &fast);
     rig_end(&rig);
 }
@@ -539,8 +469,8 @@ static void test_report_that_nothing_waits_any_more(void **state) {
     member_join(&rig, &member, "a", NULL);
     publish(&rig, "a", "1");
     assert_int_equal(report(&rig, 1).entries[0].pending_events, 1);
-    audience_leave(member.client->audience, member.client, OUTLET_KEEP_BEGUN);
-    member.client->state = CLIENT_RESUBSCRIBING;
+    audience_leave(member.client->audience, member.client);
+    member.client->state = CLIENT_ENDING;
     struct reports reports = report(&rig, 2);
     assert_true(reports.is_there[0]);
     assert_int_equal(reports.entries[0].pending_events, 0);
@@ -561,7 +491,11 @@ static void test_report_of_what_was_dropped(void **state) {
     publish(&rig, "a", "1");
     publish(&rig, "b", "2");
     publish(&rig, "b", "3");
-    audience_count_dropped(member.client->audience, member.client);
+    struct fan_loss loss = {.reason = SSE_REFRESH_OVERFLOW};
+    audience_count_dropped(member.client->audience, member.client, &loss);
+    audience_count_dropped_client(member.client->audience);
+    assert_int_equal(loss.dropped, 3);
+    assert_int_equal(loss.reason, SSE_REFRESH_OVERFLOW);
     struct reports reports = report(&rig, 1);
     assert_int_equal(reports.entries[0].dropped_events, 1);
     assert_int_equal(reports.entries[1].dropped_events, 2);
@@ -617,6 +551,143 @@ static void test_report_in_several_frames(void **state) {
     rig_end(&rig);
 }
 
+/* What was dropped with a refresh among it cannot be counted; the refresh's reason goes first. */
+static void test_loss_with_a_refresh_among_it(void **state) {
+    (void)state;
+    static const enum sse_refresh_reason reasons[] = {SSE_REFRESH_RESTART, SSE_REFRESH_GAP};
+    for (size_t i = 0; i < length_of(reasons); i++) {
+        struct rig rig;
+        struct member member;
+        struct wire_refresh refresh = {.position = {0, "abcdefghijklm", 5},
+                                       .reason = reasons[i],
+                                       .dropped = SSE_DROPPED_UNKNOWN};
+        struct fan_loss loss = {.reason = SSE_REFRESH_OVERFLOW};
+        rig_begin(&rig);
+        member_join(&rig, &member, "a", NULL);
+        publish(&rig, "a", "1");
+        fanout_refresh(&rig.stream.fanout, &refresh);
+        publish(&rig, "a", "2");
+        audience_count_dropped(member.client->audience, member.client, &loss);
+        assert_true(loss.dropped == SSE_DROPPED_UNKNOWN);
+        assert_int_equal(loss.reason, reasons[i]);
+        assert_int_equal(report(&rig, 1).entries[0].dropped_events, 2); /* on topics they count */
+        member_leave(&rig, &member);
+        rig_end(&rig);
+    }
+}
+
+/* --- resuming
+ * ------------------------------------------------------------------------------------- */
+
+struct resumes {
+    int frames;
+    bool is_last;
+    struct position position;
+    enum position_kind kind;
+    uint32_t clients[8]; /* of the topics "a" to "h" */
+    uint32_t count;
+};
+
+static void on_resume(void *owner, struct payload *frame) {
+    struct resumes *resumes = owner;
+    struct slice input = {frame->bytes, frame->length};
+    struct wire_frame taken;
+    struct wire_resume resume;
+    struct wire_resume_entry entry;
+    assert_int_equal(wire_next(&input, WIRE_REQUEST_BYTES_MAX, &taken), WIRE_NEXT_FRAME);
+    assert_int_equal(taken.type, WIRE_RESUME);
+    assert_true(wire_decode_resume(taken.body, &resume));
+    assert_false(resumes->is_last);
+    assert_true(resumes->frames == 0 || position_equals(&resumes->position, &resume.position));
+    resumes->frames++;
+    resumes->is_last = resume.is_last;
+    resumes->position = resume.position;
+    resumes->kind = resume.position_kind;
+    while (wire_next_resume_entry(&resume, &entry)) {
+        resumes->count++;
+        if (entry.topic.length == 1 && entry.topic.at[0] >= 'a' && entry.topic.at[0] <= 'h') {
+            assert_int_equal(resumes->clients[entry.topic.at[0] - 'a'], 0); /* each once */
+            resumes->clients[entry.topic.at[0] - 'a'] = entry.clients;
+        }
+    }
+    assert_int_equal(resume.count, 0);
+    payload_unref(&frame);
+}
+
+static struct resumes resume(struct rig *rig, const struct position *position) {
+    struct resumes resumes = {0};
+    fanout_resume(&rig->stream.fanout, position, &resumes, on_resume);
+    assert_true(resumes.is_last);
+    assert_true(position_equals(&resumes.position, position));
+    return resumes;
+}
+
+static const struct position place = {0, "abcdefghijklm", 7};
+
+/* Live ones only, on each of their topics. */
+static void test_resume_counts_live_clients(void **state) {
+    (void)state;
+    struct rig rig;
+    struct member members[5];
+    static const char *const topics[][2] = {
+        {"a", NULL}, {"a", NULL}, {"a", "b"}, {"c", NULL}, {"d", "c"}};
+    rig_begin(&rig);
+    for (size_t i = 0; i < length_of(members); i++) {
+        member_join(&rig, &members[i], topics[i][0], topics[i][1]);
+    }
+    audience_leave(members[4].client->audience, members[4].client);
+    members[4].client->state = CLIENT_GREETED; /* it asks anew by itself */
+    struct resumes resumes = resume(&rig, &place);
+    assert_int_equal(resumes.kind, POSITION_KNOWN);
+    assert_int_equal(resumes.frames, 1);
+    assert_int_equal(resumes.count, 3);
+    assert_int_equal(resumes.clients[0], 3);
+    assert_int_equal(resumes.clients[1], 1);
+    assert_int_equal(resumes.clients[2], 1);
+    assert_int_equal(resumes.clients[3], 0);
+    for (size_t i = 0; i < length_of(members); i++) {
+        member_leave(&rig, &members[i]);
+        resumes = resume(&rig, &place);
+        assert_int_equal(resumes.clients[0], i == 0 ? 2 : i == 1 ? 1 : 0);
+    }
+    rig_end(&rig);
+}
+
+static void test_resume_of_nobody(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_begin(&rig);
+    struct resumes resumes = resume(&rig, &(struct position){0});
+    assert_int_equal(resumes.kind, POSITION_NONE);
+    assert_int_equal(resumes.frames, 1);
+    assert_int_equal(resumes.count, 0);
+    assert_int_equal(resume(&rig, &place).kind, POSITION_KNOWN);
+    rig_end(&rig);
+}
+
+static void test_resume_in_several_frames(void **state) {
+    (void)state;
+    enum { COUNT = 2000 };
+    struct rig rig;
+    rig_begin(&rig);
+    struct audience **audiences = must_zalloc(COUNT * sizeof *audiences);
+    for (int i = 0; i < COUNT; i++) {
+        char name[128];
+        snprintf(name, sizeof name, "a-rather-long-name-of-a-topic-with-the-number-%d", i);
+        struct wire_topics topics = topics_of(name, NULL, NULL);
+        audiences[i] = fanout_attach(&rig.stream.fanout, &topics);
+        audiences[i]->live_count = 1; /* nothing else is asked of it */
+    }
+    struct resumes resumes = resume(&rig, &place);
+    assert_int_equal(resumes.count, COUNT);
+    assert_int_equal(resumes.frames, 2);
+    for (int i = 0; i < COUNT; i++) {
+        fanout_detach(&audiences[i]);
+    }
+    free(audiences);
+    rig_end(&rig);
+}
+
 RUN_TESTS(TEST(test_same_topics_in_another_order), TEST(test_similar_sets),
           TEST(test_audience_knows_its_topics), TEST(test_most_topics),
           TEST(test_exactly_the_right_audiences), TEST(test_id_line_behind_the_comment),
@@ -628,4 +699,7 @@ RUN_TESTS(TEST(test_same_topics_in_another_order), TEST(test_similar_sets),
           TEST(test_slow_client_does_not_hold_others), TEST(test_report_of_nothing),
           TEST(test_report_counts_deliveries_since_the_last), TEST(test_report_of_what_waits),
           TEST(test_report_that_nothing_waits_any_more), TEST(test_report_of_what_was_dropped),
-          TEST(test_report_of_a_topic_that_is_gone), TEST(test_report_in_several_frames))
+          TEST(test_report_of_a_topic_that_is_gone), TEST(test_report_in_several_frames),
+          TEST(test_refresh_of_one_topic), TEST(test_loss_with_a_refresh_among_it),
+          TEST(test_resume_counts_live_clients), TEST(test_resume_of_nobody),
+          TEST(test_resume_in_several_frames))

@@ -133,6 +133,7 @@ static void test_greeting(void **state) {
     assert_int_equal(hello.version, WIRE_VERSION);
     assert_int_equal(hello.pid, getpid());
     assert_false(uplink_is_up(&rig.uplink));
+    assert_false(uplink_is_away(&rig.uplink)); /* not yet there */
     say(&rig, wire_encode_hello(WIRE_WELCOME, 5));
     assert_true(uplink_is_up(&rig.uplink));
     assert_int_equal(rig.ups, 1);
@@ -147,12 +148,14 @@ static void test_keeps_trying(void **state) {
     run_for(rig.loop, 200);
     assert_int_equal(rig.uplink.state, UPLINK_WAITING);
     assert_true(rig.uplink.failures > 1);
+    assert_true(uplink_is_away(&rig.uplink));
     rig_listen(&rig);
     rig_accept(&rig);
     say(&rig, wire_encode_hello(WIRE_WELCOME, 5));
     assert_true(uplink_is_up(&rig.uplink));
     assert_int_equal(rig.downs, 0);
     assert_int_equal(rig.uplink.failures, 0);
+    assert_false(uplink_is_away(&rig.uplink));
     rig_end(&rig);
 }
 
@@ -321,7 +324,7 @@ static void test_foreign_version(void **state) {
     rig_listen(&rig);
     rig_accept(&rig);
     say_bytes(&rig, LITERAL("\x0a\0\0\0\x41"
-                            "pgss\x02\0\x01\0\0\0"));
+                            "pgss\x03\0\x01\0\0\0"));
     assert_int_equal(rig.foreign, 1);
     assert_int_equal(rig.ups, 0);
     rig_end(&rig);

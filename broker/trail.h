@@ -1,0 +1,35 @@
+/* The entries of the log that are about one thing (a topic, or breaks), in the order of their
+ * places. Pure: a ring that grows, searched by place. It borrows its entries.
+ *
+ * Whoever replays stands at a place, not at an entry: nothing has to be told to it when entries
+ * leave, and any number of clients read the same trail. */
+#pragma once
+
+#include "base.h"
+
+struct history_entry;
+
+/* Zero-initialised: empty. */
+struct trail {
+    struct history_entry **ring; /* owned */
+    uint32_t size;               /* a power of two, or 0 */
+    uint32_t first;
+    uint32_t count;
+};
+
+void trail_release(struct trail *trail);
+
+/* The entry's place is above those of all others. */
+void trail_push(struct trail *trail, struct history_entry *entry);
+
+/* The oldest one, NULL if there is none. */
+struct history_entry *trail_first(const struct trail *trail);
+
+/* Takes the oldest one out; an empty trail holds no memory. */
+void trail_drop_first(struct trail *trail);
+
+/* The oldest one whose place is above that one; NULL if there is none. */
+struct history_entry *trail_after(const struct trail *trail, uint64_t place);
+
+/* Memory that it holds, besides itself. */
+size_t trail_bytes(const struct trail *trail);

@@ -1,0 +1,16 @@
+/* What a request gets: the beginning of a stream, an answer at once, or one that the broker has to
+ * be asked for first: the position (HEAD), or the health document. */
+#pragma once
+
+#include "client.h"
+
+void answer_request(struct client *client, const struct request *request);
+
+/* Sends the question of an ASKING client to the broker; its inquiry has a token. */
+void answer_ask(struct client *client);
+
+void answer_on_position(struct client *client, const struct position *position);
+void answer_on_health(struct client *client, const struct wire_health *message);
+
+/* 503: the broker is away, or does not answer. */
+void answer_without_broker(struct client *client);

@@ -1,0 +1,152 @@
+/* A trail against a plain array: what comes goes in the same order, and is found by its place. */
+#include "history.h"
+#include "support.h"
+#include "trail.h"
+
+enum { MOST = 3000 };
+
+/* Entries and what a trail must hold of them: those from first on, before next. */
+struct model {
+    struct trail trail;
+    struct history_entry entries[MOST];
+    size_t first;
+    size_t next;
+    uint64_t place; /* of the last one */
+};
+
+static void model_push(struct model *model, uint64_t step) {
+    check(model->next < MOST);
+    model->place += step;
+    model->entries[model->next].place = model->place;
+    trail_push(&model->trail, &model->entries[model->next++]);
+}
+
+static void model_drop(struct model *model) {
+    trail_drop_first(&model->trail);
+    model->first++;
+}
+
+static struct history_entry *model_after(struct model *model, uint64_t place) {
+    for (size_t i = model->first; i < model->next; i++) {
+        if (model->entries[i].place > place) {
+            return &model->entries[i];
+        }
+    }
+    return NULL;
+}
+
+static void expect_same(struct model *model, uint64_t place) {
+    assert_int_equal(model->trail.count, model->next - model->first);
+    assert_ptr_equal(trail_after(&model->trail, place), model_after(model, place));
+    assert_ptr_equal(trail_first(&model->trail), model_after(model, 0));
+}
+
+static void test_empty(void **state) {
+    (void)state;
+    struct trail trail = {0};
+    assert_null(trail_first(&trail));
+    assert_null(trail_after(&trail, 0));
+    assert_null(trail_after(&trail, UINT64_MAX));
+    assert_int_equal(trail_bytes(&trail), 0);
+    trail_release(&trail);
+}
+
+/* Every number of entries, searched from every place: gaps between them included. */
+static void test_after_every_place(void **state) {
+    (void)state;
+    for (size_t count = 0; count <= 20; count++) {
+        struct model model = {0};
+        for (size_t i = 0; i < count; i++) {
+            model_push(&model, 3);
+        }
+        for (uint64_t place = 0; place <= model.place + 2; place++) {
+            expect_same(&model, place);
+        }
+        expect_same(&model, UINT64_MAX);
+        trail_release(&model.trail);
+        assert_null(trail_first(&model.trail));
+    }
+}
+
+/* As a ring of the capacity 1 has it: one comes, then the one before goes. */
+static void test_one_at_a_time(void **state) {
+    (void)state;
+    struct model model = {0};
+    model_push(&model, 1);
+    for (int i = 0; i < MOST - 1; i++) {
+        model_push(&model, 1);
+        model_drop(&model);
+        expect_same(&model, model.place - 1);
+        expect_same(&model, model.place);
+        assert_true(model.trail.size <= 4);
+    }
+    model_drop(&model);
+    assert_int_equal(trail_bytes(&model.trail), 0);
+    assert_null(model.trail.ring);
+}
+
+static void test_grows_and_shrinks(void **state) {
+    (void)state;
+    struct model model = {0};
+    size_t most = 0;
+    for (int i = 0; i < MOST; i++) {
+        model_push(&model, 1);
+        assert_true(model.trail.size >= model.trail.count);
+        assert_true(model.trail.size < 2 * model.trail.count || model.trail.count == 1);
+        most = trail_bytes(&model.trail);
+    }
+    assert_int_equal(most, 4096 * sizeof(struct history_entry *));
+    while (model.trail.count > 1) {
+        model_drop(&model);
+        expect_same(&model, model.place / 2);
+        assert_true(model.trail.size <= 4 || model.trail.size <= 4 * model.trail.count);
+    }
+    assert_true(trail_bytes(&model.trail) <= 4 * sizeof(struct history_entry *));
+    model_drop(&model);
+    assert_int_equal(trail_bytes(&model.trail), 0);
+}
+
+/* It neither shrinks nor grows where one comes and one goes. */
+static void test_does_not_move_to_and_fro(void **state) {
+    (void)state;
+    static const size_t counts[] = {4, 8, 9, 16, 17, 64, 65};
+    for (size_t i = 0; i < length_of(counts); i++) {
+        struct model model = {0};
+        for (size_t n = 0; n < counts[i]; n++) {
+            model_push(&model, 1);
+        }
+        model_push(&model, 1);
+        model_drop(&model);
+        const void *ring = model.trail.ring;
+        for (int n = 0; n < 500; n++) {
+            model_push(&model, 1);
+            model_drop(&model);
+            assert_ptr_equal(model.trail.ring, ring);
+        }
+        trail_release(&model.trail);
+    }
+}
+
+static void test_by_chance(void **state) {
+    (void)state;
+    for (uint32_t seed = 1; seed <= 40; seed++) {
+        uint32_t random = seed;
+        struct model model = {0};
+        while (model.next < MOST) {
+            /* waves: rather up, then rather down */
+            bool is_up = next_random(&random) % 8 < (model.next / 200 % 2 == 0 ? 6 : 3);
+            if (is_up || model.first == model.next) {
+                model_push(&model, 1 + next_random(&random) % 5);
+            } else {
+                model_drop(&model);
+            }
+            if (next_random(&random) % 8 == 0) {
+                expect_same(&model, next_random(&random) % (model.place + 3));
+            }
+        }
+        trail_release(&model.trail);
+    }
+}
+
+RUN_TESTS(TEST(test_empty), TEST(test_after_every_place), TEST(test_one_at_a_time),
+          TEST(test_grows_and_shrinks), TEST(test_does_not_move_to_and_fro), TEST(test_by_chance))
