@@ -85,6 +85,18 @@ test:
 	$(MAKE) all unit
 	BUILD=$(BUILD) tools/test
 
+# ---- chaos -----------------------------------------------------------------------------------
+
+SEED    ?=
+SECONDS ?= 60
+
+## chaos        faults at random for SECONDS=60, from SEED; a judge of what hundreds of clients got
+chaos:
+	tools/install test
+	$(MAKE) all
+	PGSSE_BUILD=$(BUILD) /usr/bin/python3 tests/chaos/chaos.py $(if $(SEED),--seed $(SEED)) \
+	  --seconds $(SECONDS) $(CHAOS)
+
 # ---- benchmark -------------------------------------------------------------------------------
 
 bench_objects := $(call objects_of,$(wildcard tests/bench/*.c))
@@ -143,7 +155,7 @@ clean:
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
-.PHONY: all unit test bench run lint lint-only fmt clean help
+.PHONY: all unit test chaos bench run lint lint-only fmt clean help
 .SECONDARY:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

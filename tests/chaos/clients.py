@@ -1,0 +1,435 @@
+"""A process full of clients: raw sockets in one loop. Each follows one topic as EventSource would,
+remembers its last id, and leaves and comes back at the worst moments, here or at the other
+machine."""
+
+import collections
+import heapq
+import random
+import re
+import selectors
+import socket
+import struct
+import time
+
+from child import Child
+from record import Record
+
+EVENT = re.compile(rb'id: (0\.([0-9a-z]{13})\.(\d+))\nevent: message\n'
+                   rb'data: "(t\d\d) (\d+) (\d+) (\d+) (x*)"')
+REFRESH = re.compile(r'\{"reason":"([a-z_]+)","dropped":(null|\d+),"topics":\["([^"]*)"\]\}')
+POSITION = re.compile(r"0\.([0-9a-z]{13})\.(\d+)")
+HEAD_POSITION = re.compile(rb"200 [^\0]*\r\nPgsse-Position: (\S+)\r\n", re.IGNORECASE)
+LATE_MS = 2500
+CREDIT = 64 << 10     # of a replay, until the client has read
+RETRY_MOST = 0.3      # of a second: nobody waits longer, whatever the server asks for
+SMALL_WINDOW = 4096   # of slow clients, and a small segment: the kernel must not hold their backlog
+SMALL_SEGMENT = 536
+
+# How long, in seconds, each habit stays (the mean), and how long it stays away at the most.
+HABITS = {
+    "steady": (12.0, RETRY_MOST),
+    "hopper": (1.2, RETRY_MOST),
+    "hasty": (1.2, 0.0),
+    "jumpy": (0.02, RETRY_MOST),
+    "away": (2.5, 4.0),
+    "slow": (15.0, RETRY_MOST),
+    "newcomer": (1.5, RETRY_MOST),  # forgets its id: begins with none, with HEAD's, or with "0"
+}
+SHARES = {"steady": 32, "hopper": 24, "hasty": 11, "jumpy": 7, "away": 9, "slow": 9, "newcomer": 8}
+
+
+class Client:
+    def __init__(self, crowd, number, topic, habit, rng):
+        self.crowd = crowd
+        self.record = Record(number, topic, habit)
+        self.topic = topic.encode()
+        self.habit = habit
+        self.rng = rng
+        self.machine = rng.choice(sorted(crowd.ports))
+        self.socket = None
+        self.last_id = None
+        self.last_seq = -1
+        self.counts = {}           # {marker: the highest count of its ids}
+        self.retry = RETRY_MOST
+        self.wake_serial = 0       # of the one timer that counts
+        self.is_paused = False
+        self.is_greeted = False    # an id came on this connection
+        self.was_refused = False
+        self._buffer = b""
+        self._has_head = False
+        self._is_asking = False    # by HEAD
+        self._has_asked = False
+        self._leave_at = 0.0
+        self._leave_after = 0      # blocks
+        self._pause_at = 0.0
+        self._opened_ms = 0.0
+        self._opened_with = None
+        self._is_listening = False  # the broker has accepted this connection
+        self._replayed_bytes = 0   # on this connection
+        self._is_replaying = False  # its last event was older than the connection
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def _wake_at(self, when):
+        self.wake_serial += 1
+        heapq.heappush(self.crowd.timers, (when, self.wake_serial, self.record.number, self))
+
+    def _wake_when_needed(self):
+        self._wake_at(min(self._leave_at, self._pause_at))
+
+    def on_wake(self, now):
+        if self.socket is None:
+            self._connect(now)
+        elif self.is_paused:
+            self._go_on(now)
+        elif self.crowd.is_settling:
+            pass
+        elif now >= self._leave_at:
+            self.leave(now)
+        elif now >= self._pause_at:
+            self._pause(now)
+
+    def settle(self, now):
+        """No more leaving, no more pauses."""
+        if self.is_paused:
+            self._go_on(now)
+        self._leave_at = self._pause_at = float("inf")
+        self._leave_after = 1 << 60
+
+    # --- connecting -------------------------------------------------------------------------------
+
+    def start(self, now):
+        self._wake_at(now + self.rng.random())
+
+    def _begin_anew(self):
+        """As a page that is loaded again."""
+        self.last_id = "0" if self.habit == "slow" else self.rng.choice([None, None, "0"])
+        self._is_asking = self.last_id is None and self.rng.random() < 0.5
+
+    def _forgets(self):
+        """Whether this connection is a new page's."""
+        if self._has_asked or self.crowd.is_settling:
+            return False
+        return self.habit == "newcomer" or self.habit == "slow" and self.rng.random() < 0.25
+
+    def _connect(self, now):
+        if self._forgets():
+            self._begin_anew()
+        if self.last_id in (None, "0"):
+            self.counts = {}  # all that is kept may be older than what it has seen
+        self._has_asked = False
+        self._opened_ms = now * 1000
+        self._opened_with = self.last_id
+        self._is_listening = False
+        self._replayed_bytes = 0
+        self._is_replaying = False
+        self.socket = socket.socket()
+        if self.habit == "slow":
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_WINDOW)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SMALL_SEGMENT)
+        self._buffer = b""
+        self._has_head = False
+        self.is_greeted = False
+        self._plan(now)
+        resume = f"Last-Event-ID: {self.last_id}\r\n" if self.last_id else ""
+        if not self._is_asking:
+            self.record.add("open", now, self.machine, self.last_id)
+            self.crowd.counts["connections"] += 1
+            self.crowd.counts["resumes"] += self.last_id is not None
+        try:
+            self.socket.connect(("127.0.0.1", self.crowd.ports[self.machine]))
+            self.socket.sendall(f"{'HEAD' if self._is_asking else 'GET'} "
+                                f"/topics/{self.record.topic}/events HTTP/1.0\r\n"
+                                f"Host: localhost\r\n{resume}\r\n".encode())
+        except OSError as error:
+            self._on_end(now, str(error))
+            return
+        self.socket.setblocking(False)
+        self.crowd.selector.register(self.socket, selectors.EVENT_READ, self)
+        self._wake_when_needed()
+
+    def _plan(self, now):
+        """When this connection is left: after a while, or in the middle of what comes first."""
+        rng = self.rng
+        self._leave_at = now + rng.expovariate(1 / HABITS[self.habit][0])
+        is_short = self.habit != "steady" and rng.random() < 0.25
+        self._leave_after = rng.randint(1, 30) if is_short else 1 << 60
+        self._pause_at = float("inf")
+        if self.habit == "slow":  # perhaps in the middle of what comes first
+            self._pause_at = now + rng.choice([0.0, 0.02, rng.uniform(0.3, 3)])
+        if self.crowd.is_settling:
+            self.settle(now)
+
+    # --- leaving ----------------------------------------------------------------------------------
+
+    def leave(self, now):
+        how = "left"
+        if self.rng.random() < 0.5:  # without a goodbye
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            how = "reset"
+        self._on_end(now, how)
+
+    def _close(self):
+        if self.socket.fileno() in self.crowd.selector.get_map():
+            self.crowd.selector.unregister(self.socket)
+        self.socket.close()
+        self.socket = None
+        self.is_paused = False
+
+    def _on_end(self, now, how):
+        self._close()
+        self.crowd.counts["cut in a replay"] += self._is_replaying
+        if self._is_asking:  # without an answer: it asks again
+            self._wake_at(now + self.rng.uniform(0, RETRY_MOST))
+            return
+        self.record.add("end", now, how)
+        if self.rng.random() < 0.5:
+            self.machine = self.rng.choice(sorted(set(self.crowd.ports) - {self.machine}))
+            self.crowd.counts["hops"] += 1
+        longest = max(HABITS[self.habit][1], 0.1 if self.was_refused else 0)
+        if self.crowd.is_settling:
+            longest = RETRY_MOST
+        self._wake_at(now + self.rng.uniform(0, longest))
+
+    def _pause(self, now):
+        seconds = self.rng.uniform(1, 6)
+        self.record.add("pause", now, round(seconds, 3))
+        self.is_paused = True
+        self.crowd.selector.unregister(self.socket)
+        self._wake_at(now + seconds)
+
+    def _go_on(self, now):
+        self.is_paused = False
+        self.crowd.selector.register(self.socket, selectors.EVENT_READ, self)
+        self._pause_at = now + self.rng.uniform(0.2, 2)
+        self._wake_when_needed()
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def on_readable(self, now):
+        try:
+            got = self.socket.recv(1 << 18)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._on_end(now, error.strerror)
+            return
+        if not got:
+            self._on_end(now, "end of stream" if self._has_head else "end before the head")
+            return
+        if self._is_asking:
+            self._on_asked(now, got)
+            return
+        self._buffer += got
+        if not self._has_head and not self._take_head(now):
+            return
+        if b"\n\n" not in got and b"\n\n" not in self._buffer:
+            return
+        *blocks, self._buffer = self._buffer.split(b"\n\n")
+        for block in blocks:
+            self._on_block(now, block)
+            self._leave_after -= 1
+            if self._leave_after == 0:
+                self.leave(now)
+                return
+
+    def _on_asked(self, now, got):
+        """HEAD's answer: the stream is opened with the position that it tells."""
+        self._buffer += got
+        if b"\r\n\r\n" not in self._buffer:
+            return
+        match = HEAD_POSITION.search(self._buffer)
+        self._is_asking = False
+        if match:
+            self.last_id = match[1].decode()
+            self.record.add("asked", now, self.last_id)
+            self._has_asked = True
+            self.crowd.counts["asked"] += 1
+        self._close()
+        self._wake_at(now + self.rng.choice([0, self.rng.uniform(0, 0.5)]))
+
+    def _take_head(self, now):
+        head, end, rest = self._buffer.partition(b"\r\n\r\n")
+        if not end:
+            return False
+        status = int(head.split(None, 2)[1])
+        self.was_refused = status != 200
+        if self.was_refused:
+            self.record.add("status", now, status)
+            self.crowd.counts["refused"] += 1
+            self._on_end(now, "refused")
+            return False
+        self._buffer = rest
+        self._has_head = True
+        return True
+
+    def _on_block(self, now, block):
+        event = EVENT.fullmatch(block)
+        if event:
+            position, marker, count, topic, seq, sent_ms, pad, padding = event.groups()
+            seq = int(seq)
+            if topic != self.topic or int(pad) != len(padding):
+                self.record.add("bad", now, f"event {block[:200]!r}")
+            self._move(now, position.decode(), marker, int(count), (self.record.topic, seq))
+            self.crowd.counts["deliveries"] += 1
+            self.record.add_event(now, seq)
+            self.last_seq = seq
+            self._is_replaying = int(sent_ms) < self._opened_ms
+            if self._is_replaying:
+                self._note_replayed(len(block))
+            elif now * 1000 - int(sent_ms) > LATE_MS:
+                self.record.add("late", now, seq)
+        else:
+            self._on_other_block(now, block)
+
+    def _note_replayed(self, length):
+        before = self._replayed_bytes
+        self._replayed_bytes += length
+        self.crowd.counts["replays over 64 KiB"] += before <= CREDIT < self._replayed_bytes
+
+    def _on_other_block(self, now, block):
+        fields = {}
+        for line in block.decode(errors="replace").split("\n"):
+            name, colon, value = line.partition(":")
+            if not colon or name not in ("", "id", "event", "data", "retry") or name in fields \
+                    or value and value[0] != " ":
+                self.record.add("bad", now, f"line {line[:200]!r}")
+                return
+            fields[name] = value[1:]
+        if fields.get("") == "waiting":
+            self.record.add("waiting", now)
+        elif fields.get("", "").startswith("listening"):
+            self._is_listening = True
+        if "retry" in fields:
+            self.retry = min(int(fields["retry"]) / 1000, RETRY_MOST)
+        is_in_place = self._is_replaying and fields.get("id") == self.last_id
+        position = self._take_id(now, fields.get("id"), "data" not in fields)
+        if fields.get("event") == "refresh":
+            self.crowd.counts["evictions under a replay"] += is_in_place
+            self._on_refresh(now, fields.get("data", ""), position)
+        elif fields.get("event") == "close":
+            self.record.add("close", now)
+            if position is not None and (self._is_listening or position != self._opened_with):
+                self.record.add("bad", now, f"close with an id: {block!r}")
+        elif "event" in fields or "data" in fields:
+            self.record.add("bad", now, f"event {block[:200]!r}")
+
+    def _take_id(self, now, position, is_alone):
+        if position is None or position == self.last_id == "0":  # what it sent, written again
+            return None
+        match = POSITION.fullmatch(position)
+        if not match:
+            self.record.add("bad", now, f"id {position!r}")
+            return None
+        is_first = not self.is_greeted
+        self._move(now, position, match[1].encode(), int(match[2]), None)
+        if is_first and is_alone:
+            self.record.add("first", now, position)
+        elif is_alone:
+            self.record.add_id(now, position)
+        return position
+
+    def _on_refresh(self, now, data, position):
+        match = REFRESH.fullmatch(data)
+        if not match or match[3] != self.record.topic:
+            self.record.add("bad", now, f"refresh {data!r}")
+            return
+        dropped = None if match[2] == "null" else int(match[2])
+        self.record.add("refresh", now, match[1], dropped, position)
+
+    def _move(self, now, position, marker, count, event):
+        """The position moves: never back, and the same place is the same event for everybody."""
+        if position != self.last_id:
+            self.crowd.markers.setdefault(marker, (now, self.machine))
+            known = self.counts.get(marker, -1)
+            if count < known or event is not None and count == known:
+                self.record.add("bad", now, f"id {position} came behind {known}")
+            self.counts[marker] = count
+        elif event is not None:
+            self.record.add("bad", now, f"event {event[1]} has the last one's id: {position}")
+        if event is not None and self.crowd.places.setdefault((marker, count), event) != event:
+            self.record.add("bad", now, f"id {position} is {event} and "
+                            f"{self.crowd.places[marker, count]}")
+        self.last_id = position
+        self.is_greeted = True
+
+
+class Crowd:
+    """The clients of one process, in their loop."""
+
+    def __init__(self, ports, plan, seed):
+        """plan: [(number, topic, habit)]"""
+        self.ports = ports
+        self.selector = selectors.DefaultSelector()
+        self.timers = []
+        self.counts = collections.Counter()
+        self.places = {}
+        self.markers = {}
+        self.is_settling = False
+        self.goal = None           # {topic: the last event}, at the end
+        self.clients = [Client(self, number, topic, habit, random.Random(f"{seed} client {number}"))
+                        for number, topic, habit in plan]
+
+    def run(self, pipe):
+        """Until it is told to hand over: ("settle",), ("goal", {...}), ("end",)."""
+        now = time.monotonic()
+        for client in self.clients:
+            client.start(now)
+        was_settled = False
+        while True:
+            self._turn()
+            if self.is_settling:
+                is_settled = all(self._is_settled(client) for client in self.clients)
+                if is_settled and not was_settled:
+                    pipe.send("settled")
+                was_settled = is_settled
+            if pipe.poll() and not self._obey(pipe.recv()):
+                return
+
+    def _turn(self):
+        now = time.monotonic()
+        wait = min(0.05, max(0, self.timers[0][0] - now)) if self.timers else 0.05
+        for key, _ in self.selector.select(wait):
+            if key.data.socket is key.fileobj:
+                key.data.on_readable(time.monotonic())
+        now = time.monotonic()
+        while self.timers and self.timers[0][0] <= now:
+            _, serial, _, client = heapq.heappop(self.timers)
+            if serial == client.wake_serial:
+                client.on_wake(now)
+
+    def _is_settled(self, client):
+        return (client.socket is not None and client.is_greeted
+                and (self.goal is None or client.last_seq >= self.goal[client.record.topic]))
+
+    def _obey(self, command):
+        if command[0] == "end":
+            return False
+        if command[0] == "settle":
+            self.is_settling = True
+            for client in self.clients:
+                client.settle(time.monotonic())
+        elif command[0] == "goal":
+            self.goal = command[1]
+        return True
+
+    def results(self):
+        return {"records": [client.record for client in self.clients], "counts": self.counts,
+                "places": {(marker.decode(), count): event
+                           for (marker, count), event in self.places.items()},
+                "markers": {marker.decode(): seen for marker, seen in self.markers.items()}}
+
+
+def plan(rng, count, topics, heavy):
+    """[(number, topic, habit)]: topics get their share in turn; who is slow follows a heavy one."""
+    habits = rng.choices(list(SHARES), SHARES.values(), k=count)
+    return [(number, rng.choice(heavy) if habit == "slow" else topics[number % len(topics)], habit)
+            for number, habit in enumerate(habits)]
+
+
+def start(name, ports, share, seed):
+    def work(pipe):
+        crowd = Crowd(ports, share, seed)
+        crowd.run(pipe)
+        return crowd.results()
+    return Child(name, work)

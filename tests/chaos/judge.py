@@ -1,0 +1,595 @@
+"""Decides whether a run kept the promise: every event of the topic, in order, once, or a `refresh`
+that is justified. Pure: it knows nothing but what publishers, clients and faults wrote down.
+
+What is held against what:
+
+  - A topic has one publisher, so its numbers rise in the order of commits. An event whose publisher
+    was not told the outcome may have been published, perhaps later than the next ones: its place
+    is where the clients saw it, and all have to agree.
+  - Between two refreshes a client gets exactly the committed events: a missing one is "short", one
+    that came before is "twice", an older one is "disorder". Behind a refresh nothing older comes;
+    `dropped` says exactly how many are left out, and without a number everything comes that lies
+    behind the place of the refresh (its id), and everything published after it was read.
+  - A refresh is "needless" unless something has happened since the client's position that the rules
+    name for its reason; a break is told of once. A position's age is known from the publishing of the event it came with.
+  - A stream that begins without id gets what is published after its greeting; behind the position
+    that HEAD told. One that begins with "0" begins a new record: it gets what the broker has heard
+    since its start, unless a refresh says that something of that has left the log; what was
+    before it is not asked for. Behind such a refresh everything comes that must still be kept.
+  - Streams that the server ends, or refuses, and events that take seconds need a reason, too.
+  - At the end everybody has the last event of its topic: who does not was left "deaf".
+"""
+
+import bisect
+import collections
+import dataclasses
+import itertools
+
+ALLOWANCE = 1.0     # a fault is over so long after everything has answered again: two markers
+CLOCK_SLACK = 1.0   # what a client that reads may be behind
+SLOW_SLACK = 15.0   # what a slow one may be behind
+LATE = 2.5          # seconds from commit to client that need an excuse
+WAIT = 2.0          # seconds without an answer of the broker that need an excuse
+ENTRY_OVERHEAD = 512   # the most that the log may count for an event beside its bytes
+LOG_SLACK = 2.0     # events begun so long apart may stand in the log the other way round
+
+REASONS = ("unknown_position", "restart", "gap", "overflow")
+COMMITTED, UNKNOWN, REFUSED = "committed", "unknown", "refused"
+
+
+@dataclasses.dataclass
+class Published:
+    """An event, as its publisher knows it. begun: before COMMIT; done: when it was answered."""
+    seq: int
+    begun: float
+    done: float
+    size: int
+    outcome: str = COMMITTED
+
+
+@dataclasses.dataclass
+class Window:
+    """A fault: from its start to the moment when everything had answered again. effects:
+
+    break    LISTEN of these machines may have broken
+    broker   their broker was replaced
+    handler  a stream handler of theirs was replaced, or is told to stop
+    stall    something of theirs did not run for a while
+    marker   the markers called names were heard twice"""
+    kind: str
+    start: float
+    end: float
+    machines: frozenset
+    effects: frozenset
+    names: frozenset = frozenset()
+    detail: str = ""
+
+
+@dataclasses.dataclass
+class Settings:
+    client_queue_bytes: int = 1 << 20
+    history_bytes: int = 32 << 20
+    ring_capacity: int = 1024
+    slow_client: str = "refresh"
+
+
+@dataclasses.dataclass
+class Seen:
+    """What all clients together learnt from the ids: {(marker, count): (topic, seq)} of events, and
+    {marker: (when it was first seen, machine)}."""
+    places: dict = dataclasses.field(default_factory=dict)
+    markers: dict = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Violation:
+    kind: str
+    time: float
+    text: str
+    record: object = None
+    index: int = 0
+
+
+def place_of(position):
+    """(marker, count) of an id, or None."""
+    parts = position.split("~")[0].split(".") if position else ()
+    return (parts[1], int(parts[2])) if len(parts) == 3 else None
+
+
+# --- what was published ---------------------------------------------------------------------------
+
+class Topic:
+    """The committed events of one topic in their order, known by index."""
+
+    def __init__(self, name, published, records, seen):
+        self.name = name
+        self.by_seq = {event.seq: event for event in published}
+        order = [event.seq for event in published if event.outcome == COMMITTED]
+        self.unplaced = set()
+        if any(event.outcome == UNKNOWN for event in published):
+            order = self._with_unknown(order, records)
+        self.order = order
+        self.index = {seq: at for at, seq in enumerate(order)}
+        self._begun = list(itertools.accumulate((self.event(at).begun for at in range(len(order))),
+                                                max))
+        self.uncertain = sum(event.outcome == UNKNOWN and event.seq not in self.index
+                             for event in published)
+        self._by_marker = collections.defaultdict(list)
+        for (marker, count), (topic, seq) in seen.places.items():
+            if topic == name and seq in self.index:
+                self._by_marker[marker].append((count, self.index[seq]))
+        for known in self._by_marker.values():
+            known.sort()
+
+    def event(self, index):
+        return self.by_seq[self.order[index]]
+
+    def first_since(self, time):
+        """The index of the first event that was published after this time."""
+        return bisect.bisect_right(self._begun, time)
+
+    def first_behind(self, place):
+        """The index of the first event that anybody saw behind this place, or None."""
+        known = self._by_marker.get(place[0], ()) if place is not None else ()
+        at = bisect.bisect_right(known, place[1], key=lambda entry: entry[0]) if known else 0
+        return known[at][1] if at < len(known) else None
+
+    def _is_unknown(self, seq):
+        return seq in self.by_seq and self.by_seq[seq].outcome == UNKNOWN
+
+    def _with_unknown(self, order, records):
+        """Events of unknown outcome go where most clients saw them: behind the one before, else in
+        front of the one after. Who was seen alone has no place and is not asked for."""
+        behind, in_front = (collections.defaultdict(collections.Counter) for _ in range(2))
+        seen = set()
+        for record in records:
+            for before, seq, after in _neighbours(record, self._is_unknown):
+                seen.add(seq)
+                if before is not None:
+                    behind[seq][before] += 1
+                if after is not None:
+                    in_front[seq][after] += 1
+        placed = list(order)
+        waiting = sorted(seen)
+        while waiting:
+            left = [seq for seq in waiting if not _insert(placed, seq, behind[seq], in_front[seq])]
+            if len(left) == len(waiting):
+                break
+            waiting = left
+        self.unplaced = set(waiting)
+        return placed
+
+
+def _neighbours(record, is_wanted):
+    """(event before, event, event after) of wanted events, within stretches without refresh."""
+    stretch = []
+    for item in record.items + [["refresh"]]:
+        if item[0] == "run":
+            stretch += range(item[3], item[4] + 1)
+        elif item[0] == "refresh" or item[0] == "open" and item[3] is None:
+            for at, seq in enumerate(stretch):
+                if is_wanted(seq):
+                    yield (stretch[at - 1] if at else None, seq,
+                           stretch[at + 1] if at + 1 < len(stretch) else None)
+            stretch = []
+
+
+def _insert(order, seq, behind, in_front):
+    for votes, offset in ((behind, 1), (in_front, 0)):
+        for neighbour, _ in votes.most_common():
+            if neighbour in order:
+                order.insert(order.index(neighbour) + offset, seq)
+                return True
+    return False
+
+
+# --- the judge ------------------------------------------------------------------------------------
+
+class Judge:
+    def __init__(self, published, records, windows, settings=None, seen=None):
+        """published: {topic: [Published in the order of their numbers]}"""
+        self.settings = settings or Settings()
+        self.seen = seen or Seen()
+        self.windows = sorted(windows, key=lambda window: window.start)
+        self.records = records
+        self.violations = []
+        self.refreshes = collections.Counter()
+        self.coverage = collections.Counter()
+        self.dropped = 0
+        by_topic = collections.defaultdict(list)
+        for record in records:
+            by_topic[record.topic].append(record)
+        self.topics = {name: Topic(name, events, by_topic[name], self.seen)
+                       for name, events in published.items()}
+        volume = sorted((event.begun, event.size + ENTRY_OVERHEAD) for events in published.values()
+                        for event in events if event.outcome != REFUSED)
+        self._first_events = {}  # {marker: when the first event known behind it was published}
+        for (marker, _), (name, seq) in self.seen.places.items():
+            begun = self.topics[name].by_seq[seq].begun if name in self.topics \
+                and seq in self.topics[name].by_seq else float("inf")
+            self._first_events[marker] = min(begun, self._first_events.get(marker, begun))
+        self._times = [begun for begun, _ in volume]
+        self._sums = [0, *itertools.accumulate(size for _, size in volume)]
+
+    def judge(self):
+        for record in self.records:
+            Hearing(self, record).hear()
+        self.violations.sort(key=lambda violation: violation.time)
+        return self.violations
+
+    def overlapping(self, machine, effect, start, end):
+        """Is there a fault with this effect on this machine that touches [start, end]?"""
+        return any(effect in window.effects and machine in window.machines
+                   and window.start <= end and window.end + ALLOWANCE >= start
+                   for window in self.windows)
+
+    def any_overlapping(self, machine, start, end):
+        return any(machine in window.machines and window.effects and window.start <= end
+                   and window.end + ALLOWANCE >= start for window in self.windows)
+
+    def before_faults(self, machine, age, time):
+        """The age of what was seen at that time, if faults held it up."""
+        for window in reversed(self.windows):
+            if machine in window.machines and window.effects \
+                    and window.start <= time and window.end + ALLOWANCE >= age:
+                age = min(age, window.start - CLOCK_SLACK)
+        return age
+
+    def running_since(self, machine, time, *effects):
+        """The end of the last fault with such an effect that had begun by then."""
+        return max((window.end for window in self.windows if window.start <= time
+                    and machine in window.machines and window.effects.intersection(effects)),
+                   default=float("-inf"))
+
+    def started_before(self, machine, time):
+        """The end of the last start of this broker that was over by then."""
+        return max((window.end for window in self.windows if window.end <= time
+                    and machine in window.machines and "broker" in window.effects),
+                   default=float("-inf"))
+
+    def first_kept(self, machine, topic, time):
+        """The index of the first event that must stand in this broker's log at that time, behind
+        the last break."""
+        published = topic.first_since(time)
+        at_most = self.settings.ring_capacity - topic.uncertain
+        volume = self._sums[bisect.bisect(self._times, time)] - self.settings.history_bytes
+        held_since = bisect.bisect_left(self._sums, volume)
+        if volume > 0 and held_since < len(self._times):
+            held = topic.first_since(self._times[held_since] + LOG_SLACK)
+        else:
+            held = 0 if volume <= 0 else published
+        return max(topic.first_since(self.running_since(machine, time, "broker", "break")),
+                   published - max(0, at_most), held)
+
+    def is_repeated(self, marker, now):
+        return any(marker in window.names and window.start <= now for window in self.windows)
+
+    def marker_sent(self, marker):
+        """(sent not later than this, first seen, by the clients of that machine), or None. Who replays
+        sees old ones for the first time; an event that carries it may have been begun long before."""
+        if marker not in self.seen.markers:
+            return None
+        first, machine = self.seen.markers[marker]
+        return min(first, self._first_events.get(marker, first)), first, machine
+
+    def is_repeating(self, now):
+        return any(window.names and window.start <= now <= window.end + ALLOWANCE
+                   for window in self.windows)
+
+    def bytes_between(self, start, end):
+        """What the log counts for everything published in that time, at the most. Who has begun at
+        its very start is of the same transaction, and may come later."""
+        first, behind = bisect.bisect_left(self._times, start), bisect.bisect(self._times, end)
+        return self._sums[behind] - self._sums[first]
+
+
+class Hearing:
+    """One client's record, from its beginning to its end."""
+
+    def __init__(self, judge, record):
+        self.judge = judge
+        self.record = record
+        self.topic = judge.topics[record.topic]
+        self.slack = SLOW_SLACK if record.is_slow else CLOCK_SLACK
+        self.at = 0
+        self.machine = None
+        self.opened = 0.0
+        self.last_id = None         # as the client knows it
+        self.last_id_read = 0.0
+        self.position_age = None    # when the position was still to come; None: no id yet
+        self.has_position = False   # when the connection was opened
+        self.wants_all = False      # it was opened with "0", and nothing came yet
+        self.breaks = set()         # the places of those that it was told of
+        self.has_lost = False       # a refresh has told that something left the log
+        self.waiting_since = None   # when ": waiting" came on this connection
+        self.highest = -1           # index of the newest event
+        self.is_exact = False       # what comes next is known: the one behind highest
+        self.expected_from = None   # else: events published later than this have to come,
+        self.place = None           # and those behind this place
+
+    def hear(self):
+        is_awaited = False
+        for self.at, item in enumerate(self.record.items):
+            if item[0] == "open":
+                is_awaited = True
+            elif is_awaited and item[0] in ("first", "run", "refresh", "end", "close"):
+                is_awaited = False
+                self._on_served(item[1])
+            getattr(self, "_on_" + item[0])(*item[1:])
+        self._on_last()
+
+    def _complain(self, kind, time, text):
+        self.judge.violations.append(Violation(kind, time, text, self.record, self.at))
+
+    # --- connections ------------------------------------------------------------------------------
+
+    def _on_open(self, time, machine, last_id):
+        self.machine = machine
+        self.opened = time
+        self.waiting_since = None
+        self.has_position = last_id not in (None, "0")
+        self.last_id = last_id
+        if not self.has_position:
+            self.breaks = set()
+            self.wants_all = last_id == "0"
+            self.is_exact = self.has_lost = False
+            self.highest = -1
+            self.expected_from = self.place = self.position_age = None
+
+    def _on_asked(self, time, position):
+        """What a page reads from the database now, and a stream from here, have no gap."""
+        self.is_exact = self.has_lost = self.wants_all = False
+        self.highest = -1
+        self.expected_from = time
+        self.place = place_of(position)
+        self._set_position(time, position, self._age_of_id(time))
+
+    def _on_status(self, time, status):
+        if status != 200 and not self.judge.any_overlapping(self.machine, self.opened - 1, time):
+            self._complain("refused", time, f"answered {status} without a fault")
+
+    def _on_waiting(self, time):
+        self.waiting_since = time
+
+    def _on_served(self, time):
+        """The first that comes on a connection, or its end. Who asks in an unlucky moment may wait
+        for a marker or two."""
+        waited = 0 if self.waiting_since is None else time - self.waiting_since
+        if waited > WAIT + self.slack and \
+                not self.judge.any_overlapping(self.machine, self.opened - 1, time):
+            self._complain("waiting", time, f"had to wait for {waited:.1f} s without a fault")
+
+    def _on_close(self, time):
+        if not self.judge.overlapping(self.machine, "handler", self.opened - 1, time):
+            self._complain("cut", time, "`close` without an orderly stop")
+
+    def _on_end(self, time, how):
+        if how in ("left", "reset"):
+            return
+        is_excused = (self.judge.any_overlapping(self.machine, time - 1 - self.slack, time)
+                      or self._may_overflow(time))
+        if not is_excused:
+            self._complain("cut", time, f"the stream ended ({how}) without a fault")
+
+    def _on_pause(self, _time, _seconds):
+        pass
+
+    def _on_bad(self, time, text):
+        self._complain("bad", time, text)
+
+    # --- positions --------------------------------------------------------------------------------
+
+    def _on_first(self, time, position):
+        if self.position_age is None and not self.has_position and not self.wants_all:
+            self.expected_from = time
+            self.place = place_of(position)
+        self._on_id(time, position)
+
+    def _on_id(self, time, position):
+        """An id that repeats the last one says nothing about its age."""
+        self._take_all(time)
+        if position != self.last_id or self.position_age is None:
+            self._set_position(time, position, self._age_of_id(time))
+
+    def _take_all(self, time):
+        """What comes first to who asked for all that is kept, and not that something had left."""
+        if self.wants_all:
+            self.wants_all = False
+            self.expected_from = self.judge.running_since(self.machine, time, "broker")
+
+    def _age_of_id(self, time):
+        """An id was current when it was sent; a fault may have held that up, or the broker."""
+        return self.judge.before_faults(self.machine, time - self.slack, time)
+
+    def _set_position(self, time, position, age):
+        self.last_id = position
+        self.last_id_read = time
+        self.position_age = age
+
+    # --- events -----------------------------------------------------------------------------------
+
+    def _on_run(self, start, end, first, last):
+        for seq in range(first, last + 1):
+            self._on_event(start if seq == first else end, seq)
+
+    def _on_event(self, time, seq):
+        event = self.topic.by_seq.get(seq)
+        index = self.topic.index.get(seq)
+        if seq in self.topic.unplaced:
+            return
+        if event is None or index is None:
+            self._complain("unpublished", time, f"event {seq} was never committed")
+            return
+        self.last_id_read = time
+        self._take_all(time)
+        self.last_id = None  # of the event: what matters is its age
+        self.position_age = event.begun
+        if index <= self.highest:
+            self._complain("twice" if index == self.highest else "disorder", time,
+                           f"event {seq} came behind {self._seq(self.highest)}")
+            return
+        missing = self._missing_before(time, index)
+        if missing:
+            self._complain("short", time, f"event {seq} came, and nobody told about "
+                           f"{self._list(missing)}; before it {self._seq(self.highest)}")
+        self.highest = index
+        self.is_exact = True
+        self.has_lost = False
+
+    def _on_late(self, time, seq):
+        event = self.topic.by_seq.get(seq)
+        if event is None or event.done < self.opened or time - event.done < LATE:
+            return  # it was replayed, or its transaction took long
+        if self.record.is_slow or self.judge.any_overlapping(self.machine, event.begun, time):
+            return
+        self._complain("late", time, f"event {seq} took {time - event.done:.1f} s without a fault")
+
+    def _missing_before(self, time, index):
+        """Indexes of events that had to come before this one."""
+        if self.is_exact:
+            return list(range(self.highest + 1, index))
+        known = self.topic.first_behind(self.place)
+        if self.has_lost and (self.place is None or known is not None):
+            # what is said to have left must have, and no more
+            kept = self.judge.first_kept(self.machine, self.topic, time)
+            known = kept if known is None else max(known, kept)
+        return [at for at in range(self.highest + 1, index)
+                if known is not None and at >= known
+                or self.expected_from is not None
+                and self.topic.event(at).begun > self.expected_from]
+
+    def _seq(self, index):
+        return f"event {self.topic.order[index]}" if index >= 0 else "nothing"
+
+    def _list(self, indexes):
+        seqs = [self.topic.order[at] for at in indexes]
+        return f"{seqs[0]}..{seqs[-1]} ({len(seqs)})" if len(seqs) > 1 else str(seqs[0])
+
+    # --- refreshes --------------------------------------------------------------------------------
+
+    def _on_refresh(self, time, reason, dropped, position):
+        self.judge.refreshes[reason] += 1
+        cause = self._why_needless(time, reason)
+        if cause:
+            self._complain("needless", time, f"{reason} on {self.machine}: {cause}")
+        if reason == "overflow":
+            self.judge.dropped += dropped or 0
+            self.judge.coverage["overflows"] += 1
+            if not dropped:
+                self._complain("count", time, f"overflow without a count: {dropped}")
+        self.has_lost = reason == "gap" and self._may_be_evicted(time)
+        self._on_told(time, reason, position)
+        if self.has_lost:
+            self.judge.coverage["refreshes for what left the log"] += 1
+        self._go_on_behind(time, dropped, position)
+        self.wants_all = False
+        if position is not None:
+            self._set_position(time, position, self._age_of_id(time))
+
+    def _on_told(self, time, reason, position):
+        """A break has a place of its own, where a new name begins: it is told of once."""
+        if reason == "gap" and position is not None and place_of(position)[1] == 0:
+            if position in self.breaks and not self.has_lost:
+                self._complain("again", time, f"told twice of the break at {position}")
+            self.breaks.add(position)
+
+    def _go_on_behind(self, time, dropped, position):
+        if dropped is not None and self.is_exact:
+            if self.highest + dropped < len(self.topic.order):
+                self.highest += dropped
+            else:
+                self._complain("count", time, f"{dropped} dropped are more than were published")
+            return
+        self.is_exact = False
+        self.expected_from = time
+        self.place = place_of(position)
+
+    def _why_needless(self, time, reason):
+        """None if something justifies it."""
+        return getattr(self, "_why_not_" + reason, self._why_not_known)(time)
+
+    @staticmethod
+    def _why_not_known(_time):
+        return "there is no such reason"
+
+    def _since(self):
+        """When what the client may be told about began: its position's age."""
+        if self.wants_all:
+            return self.judge.started_before(self.machine, self.opened)
+        return self.position_age if self.position_age is not None else self.opened
+
+    def _why_not_gap(self, time):
+        has_broken = self.judge.overlapping(self.machine, "break", self._since(), time)
+        if has_broken or self._may_be_evicted(time):
+            return None
+        if self.waiting_since is not None and not self.has_position and not self.wants_all:
+            return None
+        return "no LISTEN has broken, and nothing can have left the log"
+
+    def _why_not_restart(self, time):
+        """Only who was live when the broker went hears of it so."""
+        has_gone = self.judge.overlapping(self.machine, "broker", max(self._since(), self.opened),
+                                          time)
+        return None if has_gone else "the broker was not restarted"
+
+    def _why_not_overflow(self, time):
+        if self.judge.settings.slow_client != "refresh":
+            return "slow clients are to be disconnected"
+        return None if self._may_overflow(time) else "the client was not slow"
+
+    def _why_not_unknown_position(self, time):
+        """Can this machine's broker have missed the marker, or lost its count?"""
+        place = place_of(self.last_id)
+        if place is None and self.position_age is None:
+            return "the client had no position"
+        sent = self.position_age
+        if place is not None:
+            if self.judge.is_repeated(place[0], time):
+                return None
+            sent, seen, source = self.judge.marker_sent(place[0]) or (sent, sent, self.machine)
+            if self._is_private(sent, seen, source):
+                return None
+        else:  # the marker of an event's id was sent before that, by less than a few markers
+            sent = self.position_age - 2 * ALLOWANCE
+        if self.judge.overlapping(self.machine, "broker", sent - CLOCK_SLACK, time):
+            return None
+        if self.judge.overlapping(self.machine, "break", sent - CLOCK_SLACK,
+                                  self.last_id_read + CLOCK_SLACK):
+            return None
+        return f"{self.machine} has heard everything since {self.last_id or 'the last event'}"
+
+    def _is_private(self, sent, seen, source):
+        """A name from just after a LISTEN, or after its last one was repeated, is perhaps not sent
+        yet: only its own broker knows it."""
+        return source != self.machine and (self.judge.is_repeating(sent) or any(
+            self.judge.overlapping(source, effect, sent, seen) for effect in ("broker", "break")))
+
+    def _may_be_evicted(self, time):
+        settings = self.judge.settings
+        if not self.wants_all and self.position_age is None:
+            return False
+        since = self._since()
+        first = self.highest + 1 if self.is_exact else self.topic.first_since(since - self.slack)
+        published = self.topic.first_since(time) - first + self.topic.uncertain
+        return (published > settings.ring_capacity
+                or self.judge.bytes_between(since, time) >= settings.history_bytes)
+
+    def _may_overflow(self, time):
+        """It did not read, or its topic alone had more within seconds than may wait for it: what it
+        got just before was in the queue, too."""
+        if self.record.is_slow:
+            return True
+        recent = range(self.topic.first_since(time - 5), self.topic.first_since(time))
+        queued = sum(self.topic.event(at).size + 100 for at in recent)
+        return queued >= self.judge.settings.client_queue_bytes
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def _on_last(self):
+        """Publishing has ended and everybody had time: nothing may be missing at the end."""
+        if not self.record.items:
+            return
+        time = self.record.items[-1][1]
+        if self.highest + 1 < len(self.topic.order):
+            missing = list(range(self.highest + 1, len(self.topic.order)))
+            self._complain("deaf", time, f"never got {self._list(missing)} at the end")

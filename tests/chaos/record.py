@@ -1,0 +1,67 @@
+"""What one client wrote down, in the order in which it happened to it. Times are monotonic seconds
+of the machine, the same for all processes. Items are lists, the first element names the kind:
+
+    asked    time, position                      HEAD told where a stream may begin
+    open     time, machine, last id or None      a request was sent; "0": all that is kept
+    status   time, HTTP status                   the head of the answer was read
+    waiting  time                                ": waiting" came
+    first    time, id                            the first id of this connection, in its greeting
+    run      time, time, first seq, last seq     events, each the next number (times of both ends)
+    late     time, seq                           a new event took long  from its publisher to here
+    id       time, id                            the id moved without an event (the last such move)
+    refresh  time, reason, dropped, id           id None: the block had none
+    close    time                                "event: close"
+    pause    time, seconds                       does not read for so long
+    end      time, how                           the connection ended; "left", "reset": our doing
+    bad      time, text                          what no server may send
+
+An id that stands on an event's block is not an item: its run tells as much."""
+
+
+class Record:
+    def __init__(self, number, topic, habit):
+        self.number = number
+        self.topic = topic
+        self.habit = habit
+        self.items = []
+
+    @property
+    def is_slow(self):
+        return self.habit == "slow"
+
+    def add(self, kind, *what):
+        self.items.append([kind, *what])
+
+    def add_event(self, now, seq):
+        last = self.items[-1]
+        if last[0] == "run" and last[4] == seq - 1:
+            last[2] = now
+            last[4] = seq
+        else:
+            self.items.append(["run", now, now, seq, seq])
+
+    def add_id(self, now, position):
+        last = self.items[-1]
+        if last[0] == "id":
+            last[1] = now
+            last[2] = position
+        else:
+            self.items.append(["id", now, position])
+
+    def around(self, index, since, before=14, after=4):
+        """The items around one, as text; times count from since."""
+        first = max(0, index - before)
+        return "\n".join(
+            f"    {'>' if at == index else ' '} {describe(item, since)}"
+            for at, item in enumerate(self.items[first:index + after + 1], first))
+
+    def text(self, since):
+        return "\n".join(describe(item, since) for item in self.items)
+
+
+def describe(item, since):
+    kind, *rest = item
+    if kind == "run":
+        start, end, first, last = rest
+        return f"{start - since:9.3f} events {first}..{last} until {end - since:.3f}"
+    return f"{rest[0] - since:9.3f} {kind} {' '.join(str(word) for word in rest[1:])}"

@@ -1,0 +1,172 @@
+"""What is shaken: one Postgres, and two machines on it, each with a broker, two stream handlers, a
+publish handler, a lighttpd and a directory of its own."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import time
+
+import psycopg2
+
+import program
+from cluster import Cluster
+from deployment import Deployment
+
+STREAMS = 2      # handlers on each machine
+CANARY_TIMEOUT = 2.0  # a busy machine may stand still for half of it, and nothing is lost
+
+# Small, so that every rule is met within a minute. What a build does not know yet is left out.
+SETTINGS = {
+    "canary_interval": "500ms", "canary_timeout": f"{CANARY_TIMEOUT:.0f}s",
+    "reconnect_min": "50ms", "reconnect_max": "500ms", "keep_alive": "500ms", "retry": "200ms",
+    "client_queue_bytes": 64 << 10, "publish_timeout": "1s", "graceful_drain": "2s",
+    "stall_timeout": "20s",
+}
+
+
+def draw_settings(rng):
+    """What differs from seed to seed: how much the log holds, some seconds in any case; how much
+    may wait for a handler; and what becomes of who is slow."""
+    history_bytes, ring_capacity = rng.choice([(2 << 20, 4096), (4 << 20, 4096), (4 << 20, 256),
+                                               (64 << 20, 128), (64 << 20, 256), (64 << 20, 512)])
+    return {**SETTINGS,
+            "history_bytes": history_bytes, "ring_capacity": ring_capacity,
+            "handler_queue_bytes": rng.choice([128 << 10, 512 << 10]),
+            "slow_client": rng.choice(["refresh", "refresh", "refresh", "disconnect"])}
+
+
+def known_settings(settings):
+    """Those that this build's programs know."""
+    known = set()
+    for binary in (program.BROKER, program.STREAM, program.PUBLISH):
+        _, text, _ = program.run([binary, "--help"])
+        known.update(re.findall(r"^  ([a-z_]+) ", text, re.MULTILINE))
+    return {key: value for key, value in settings.items() if key in known}
+
+
+class Machine(Deployment):
+    def __init__(self, name, database_url, settings):
+        super().__init__(f"{database_url} application_name=machine-{name}", **settings)
+        self.name = name
+
+    def logged(self, name, text):
+        """How often programs of that name said this."""
+        return sum(one.log().count(text) for one in self.programs if one.name == name)
+
+    def is_well(self):
+        """Everything runs, the broker hears Postgres and has heard a marker of its own."""
+        if not self.broker.is_running() or any(not one.is_running() for one in self.streams):
+            return False
+        with contextlib.suppress(OSError, ValueError):
+            status, health = self._ask_soon()
+            return status == 200 and health["totals"]["canary_ms"] is not None
+        return False
+
+    def _ask_soon(self):
+        """As ask_status_socket, but the broker may be frozen, and who asks has to thaw it."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(0.1)
+            connection.connect(str(self.status_socket))
+            connection.sendall(b"GET /healthz?limit=0 HTTP/1.0\r\n\r\n")
+            text = b""
+            while got := connection.recv(1 << 16):
+                text += got
+        head, _, body = text.partition(b"\r\n\r\n")
+        return int(head.split()[1]) if head else 0, json.loads(body)
+
+    def dead(self):
+        """Programs that nobody ended, and that run no more."""
+        return [one for one in self.programs
+                if not one.is_running() and one.process.returncode not in one.expected
+                or one in (self.broker, self.publisher, self.lighttpd, *self.streams)
+                and not one.is_running()]
+
+
+class World:
+    def __init__(self, settings):
+        self.cluster = Cluster()
+        self.database = self.cluster.create_database()
+        self.settings = known_settings(settings)
+        self.machines = {name: Machine(name, self.database.url, self.settings) for name in "AB"}
+        self.stopped = set()  # pids that a fault has frozen
+        self.problems = []    # what programs did that they should not, as text
+
+    def start(self):
+        for machine in self.machines.values():
+            machine.start(handlers=STREAMS)
+
+    @property
+    def ports(self):
+        return {name: machine.port for name, machine in self.machines.items()}
+
+    def dead(self):
+        """What has died of itself, as text."""
+        return [f"{one.name} of {machine.name} is gone: {one.process.returncode}; {one.log_path}"
+                for machine in self.machines.values() for one in machine.dead()]
+
+    # --- Postgres' side ---------------------------------------------------------------------------
+
+    def backends(self, machine, is_listening):
+        """The pids of a broker's LISTEN connection, or of the machine's other ones; [] when nobody
+        can be asked."""
+        try:
+            rows = self.database.execute(
+                "SELECT pid, query ILIKE '%%LISTEN%%' FROM pg_stat_activity"
+                " WHERE application_name = %s", (f"machine-{machine}",))
+        except psycopg2.Error:
+            return []
+        return [pid for pid, listens in rows if listens == is_listening]
+
+    def execute(self, sql, arguments=None):
+        """For faults: when it cannot be done, it is not."""
+        with contextlib.suppress(psycopg2.Error):
+            return self.database.execute(sql, arguments)
+        return []
+
+    # --- freezing ---------------------------------------------------------------------------------
+
+    def freeze(self, pids):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                self.stopped.add(pid)
+
+    def thaw(self, pids):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+            self.stopped.discard(pid)
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def close(self):
+        """Ends everything; returns what is to complain about."""
+        self.thaw(list(self.stopped))
+        complaints = []
+        for machine in self.machines.values():
+            complaints += [f"{machine.name}: {text}" for text in machine.close()]
+        self.database.close()
+        return complaints
+
+    def remove(self, keep):
+        """The cluster always ends; directories stay when their logs are wanted."""
+        log = (self.cluster.directory / "log").read_text(errors="replace")
+        for machine in self.machines.values():
+            if keep:
+                machine.path("postgres.log").write_text(log)
+            else:
+                machine.remove()
+        self.cluster.destroy()
+
+
+def wait_well(world, names, seconds=10):
+    """A generator, see faults.py: until these machines are well. Returns who is not in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        ill = [name for name in names if not world.machines[name].is_well()]
+        if not ill or time.monotonic() > deadline:
+            return ill
+        yield 0.03
