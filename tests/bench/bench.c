@@ -19,7 +19,7 @@
 #include "scenario.h"
 
 #define REPEATS_MOST       25
-#define DESCRIPTORS_NEEDED 4200
+#define DESCRIPTORS_NEEDED 5200
 
 struct scenario {
     struct report_row row;
@@ -34,6 +34,7 @@ static const struct scenario scenarios[] = {
     {{"latency", "times the raw client's p50", REPORT_AT_MOST, 2.0}, false, scenario_latency},
     {{"cpu", "us per delivery, handlers and broker", REPORT_AT_MOST, 2.2}, false, scenario_cpu},
     {{"publish", "times the rate of 404s", REPORT_AT_LEAST, 0.23}, false, scenario_publish},
+    {{"resume", "s until all streams have caught up", REPORT_AT_MOST, 3.0}, false, scenario_resume},
 };
 
 struct options {
@@ -51,7 +52,7 @@ static const char help[] =
     "  --url URL           where it answers: http://127.0.0.1:8080/\n"
     "  --database-url URL  its Postgres\n"
     "  --supervisor PID    the process that started it (for memory and CPU)\n"
-    "  --only NAME         one scenario: memory, open, burst, latency, cpu or publish\n"
+    "  --only NAME         one scenario: memory, open, burst, latency, cpu, publish or resume\n"
     "  --repeat N          each N times (memory once: it needs a fresh server), and the median\n"
     "  --quick             shorter, less exact\n"
     "  --help              this text\n";

@@ -54,6 +54,20 @@ static void read_type(struct frames *frames, struct frames_tally *tally, const c
     }
 }
 
+static void read_position(struct frames_tally *tally, const char *line, size_t length) {
+    static const char prefix[] = "id: ";
+    size_t id_bytes;
+
+    if (!STARTS_WITH(line, length, prefix) ||
+        length - (sizeof(prefix) - 1) >= sizeof(tally->position)) {
+        tally->foreign++;
+        return;
+    }
+    id_bytes = length - (sizeof(prefix) - 1);
+    memcpy(tally->position, line + sizeof(prefix) - 1, id_bytes);
+    tally->position[id_bytes] = '\0';
+}
+
 static void read_line(struct frames *frames, struct frames_tally *tally, const char *line,
                       size_t length) {
     switch (line[0]) {
@@ -70,6 +84,10 @@ static void read_line(struct frames *frames, struct frames_tally *tally, const c
         }
         break;
     case 'i':
+        if (frames->is_greeting) {
+            read_position(tally, line, length);
+        }
+        break;
     case 'r':
         break;
     default:

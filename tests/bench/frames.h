@@ -13,6 +13,9 @@
  * The bench's events carry {"n":1,"t":2}: n counts from 1 within a topic, without a gap, t is the
  * publisher's clock (absent where nobody asks). That is how loss and order are seen. */
 
+/* Room for the longest id that a server of ours writes, and a NUL. */
+#define FRAMES_ID_BYTES 128
+
 /* What all streams of one pool saw together. */
 struct frames_tally {
     uint64_t greeted;    /* streams that have read their greeting */
@@ -23,9 +26,10 @@ struct frames_tally {
     uint64_t closes;     /* the server's goodbye */
     uint64_t foreign;    /* responses and data that no server of ours sends */
     uint64_t comments;
-    uint64_t target;         /* the number that streams are waited for to reach */
-    uint64_t at_target;      /* streams that have reached it */
-    int last_status;         /* the last HTTP status that was not 200, or 0 */
+    uint64_t target;                /* the number that streams are waited for to reach */
+    uint64_t at_target;             /* streams that have reached it */
+    int last_status;                /* the last HTTP status that was not 200, or 0 */
+    char position[FRAMES_ID_BYTES]; /* the id in the last greeting, or "" */
     struct stats *delays_us; /* borrowed; where the age of each stamped event goes; may be NULL */
 };
 

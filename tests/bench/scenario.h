@@ -66,3 +66,7 @@ void scenario_cpu(const struct scenario_setting *setting, struct report_outcome 
 
 /* Publishes over HTTP, against what the web server answers alone. */
 void scenario_publish(const struct scenario_setting *setting, struct report_outcome *outcome);
+
+/* Thousands of streams come back at once with the same position: from the first connect until every
+ * one has got what it missed. */
+void scenario_resume(const struct scenario_setting *setting, struct report_outcome *outcome);

@@ -40,7 +40,6 @@ struct streams {
 
 struct streams *streams_create(const struct address *address, const char *topic, size_t capacity) {
     struct streams *streams = fault_calloc(1, sizeof(*streams));
-    int length;
 
     streams->address = address;
     streams->streams = fault_calloc(capacity, sizeof(*streams->streams));
@@ -52,10 +51,22 @@ struct streams *streams_create(const struct address *address, const char *topic,
     if (streams->epoll_fd < 0) {
         fault_die("epoll: %s", strerror(errno));
     }
-    length = snprintf(streams->request, sizeof(streams->request),
-                      "GET /topics/%s/events HTTP/1.1\r\nHost: %s\r\n\r\n", topic, address->host);
-    streams->request_bytes = (size_t)length;
+    snprintf(streams->request, sizeof(streams->request),
+             "GET /topics/%s/events HTTP/1.1\r\nHost: %s\r\n\r\n", topic, address->host);
+    streams->request_bytes = strlen(streams->request);
     return streams;
+}
+
+/* The header goes before the blank line that ends the request. */
+void streams_resume(struct streams *streams, const char *position) {
+    size_t at = streams->request_bytes - (sizeof("\r\n") - 1);
+    size_t room = sizeof(streams->request) - at;
+    int length = snprintf(streams->request + at, room, "Last-Event-ID: %s\r\n\r\n", position);
+
+    if (length < 0 || (size_t)length >= room) {
+        fault_die("too long a position: %s", position);
+    }
+    streams->request_bytes = at + (size_t)length;
 }
 
 static void stream_close(struct streams *streams, struct stream *stream) {

@@ -21,6 +21,10 @@ struct streams *streams_create(const struct address *address, const char *topic,
 /* Closes what is open. Leaves NULL. */
 void streams_destroy(struct streams **streams);
 
+/* Streams opened from now on come back with that position (copied): they send it as Last-Event-ID,
+ * and are to get what was published since. Once a pool. */
+void streams_resume(struct streams *streams, const char *position);
+
 /* Opens more, until `count` are open, not more than a few hundred at a time under way. False when
  * one was refused or lost, or not all had their greeting within timeout_ms. */
 must_check bool streams_open(struct streams *streams, size_t count, int64_t timeout_ms);
