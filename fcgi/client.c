@@ -81,7 +81,7 @@ static void on_reap(struct loop_task *task) {
     struct client *client = container_of(task, struct client, reap);
     close(client->fd);
     outlet_release(&client->outlet);
-    free(client->overflow);
+    overflow_destroy(&client->overflow);
     free(client);
 }
 
@@ -132,12 +132,6 @@ void client_finish_with_text(struct client *client, unsigned status, const char 
  * The client is told in-band, or resumes from what it has: in both cases nothing is lost silently.
  */
 
-/* A refresh at the end of the own bytes, for what was dropped of the feed behind it. */
-struct overflow {
-    struct fan_loss loss;
-    size_t frame_bytes;
-};
-
 static void note_drop(const struct client *client, const char *reason) {
     static struct log_limit limit;
     log_limited(&limit, LOG_LEVEL_INFO, "a client is too slow: %s", reason);
@@ -149,41 +143,17 @@ static void note_drop(const struct client *client, const char *reason) {
 
 static void count_loss(const struct client *client, struct fan_loss *loss) {
     if (client->state == CLIENT_LIVE) {
-        audience_count_dropped(client->audience, client, loss);
+        audience_count_dropped(client->audience, &client->outlet, loss);
     }
 }
 
 static const char too_much_waits[] = "more than client_queue_bytes wait for it";
 
-/* It goes on from here, and is told what it misses: in the refresh that it was promised before, as
- * long as nothing of that is out. */
-static void skip_to_head(struct client *client) {
-    struct outlet *outlet = &client->outlet;
-    if (client->overflow != NULL && outlet_own_unbegun(outlet) >= client->overflow->frame_bytes) {
-        outlet->own.length -= client->overflow->frame_bytes;
-    } else {
-        free(client->overflow);
-        client->overflow = must_zalloc(sizeof *client->overflow);
-        client->overflow->loss.reason = SSE_REFRESH_OVERFLOW;
-    }
-    struct fan_loss *loss = &client->overflow->loss;
-    count_loss(client, loss);
-    outlet_detach(outlet);
-    size_t before = outlet->own.length;
-    struct wire_topics topics;
-    audience_topics(client->audience, &topics);
-    sse_id(&outlet->own, &client->audience->last, (struct slice){0});
-    sse_refresh(&outlet->own, loss->reason, loss->dropped, topics.names, topics.count);
-    client->overflow->frame_bytes = outlet->own.length - before;
-    outlet_attach(outlet, &client->audience->feed);
-    audience_trim_soon(client->audience);
-}
-
 static void on_overflow(struct client *client) {
     struct fan_loss loss = {.reason = SSE_REFRESH_OVERFLOW};
     switch ((enum config_slow_client)client->stream->config->slow_client) {
     case CONFIG_SLOW_REFRESH:
-        skip_to_head(client);
+        overflow_skip(&client->overflow, &client->outlet, client->audience);
         return;
     case CONFIG_SLOW_DISCONNECT:
         note_drop(client, too_much_waits);
@@ -199,14 +169,6 @@ static void on_stall(struct client *client) {
     note_drop(client, "it took nothing for stall_timeout");
     count_loss(client, &loss);
     client_close(client, "it took nothing for stall_timeout");
-}
-
-/* An empty queue takes one event of any size; more than the limit may not wait behind it. */
-static bool is_overfull(const struct client *client) {
-    const struct outlet *outlet = &client->outlet;
-    return outlet->feed != NULL && outlet->feed->next - outlet->cursor.frame > 1 &&
-           outlet_queued_bytes(outlet) > (uint64_t)client->stream->config->client_queue_bytes &&
-           outlet_first_unbegun(outlet) < outlet->feed->next;
 }
 
 /* --- output ----------------------------------------------------------------------------------- */
@@ -234,8 +196,7 @@ static void renew_credit(struct client *client) {
 }
 
 static void on_drained(struct client *client) {
-    free(client->overflow);
-    client->overflow = NULL;
+    overflow_destroy(&client->overflow);
     if (client->inquiry != NULL && client->inquiry->token == 0) {
         client_ask(client);
     } else {
@@ -276,7 +237,9 @@ void client_flush(struct client *client) {
     if (client->state == CLIENT_GONE) {
         client_close(client, "its client went away");
     }
-    if (client->state == CLIENT_LIVE && client->is_blocked && is_overfull(client)) {
+    int64_t limit_bytes = client->stream->config->client_queue_bytes;
+    if (client->state == CLIENT_LIVE && client->is_blocked &&
+        overflow_is_due(&client->outlet, (uint64_t)limit_bytes)) {
         on_overflow(client);
     }
 }

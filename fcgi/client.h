@@ -22,6 +22,7 @@
 #include "fanout.h"
 #include "inquiry.h"
 #include "outlet.h"
+#include "overflow.h"
 #include "request.h"
 
 struct stream;

@@ -255,10 +255,10 @@ static void add_loss(struct fan_loss *loss, const struct feed_mark *mark) {
     loss->reason = mark->reason < loss->reason ? mark->reason : loss->reason;
 }
 
-void audience_count_dropped(struct audience *audience, const struct client *client,
+void audience_count_dropped(struct audience *audience, const struct outlet *outlet,
                             struct fan_loss *loss) {
     const struct feed *feed = &audience->feed;
-    for (uint64_t frame = outlet_first_unbegun(&client->outlet); frame < feed->next; frame++) {
+    for (uint64_t frame = outlet_first_unbegun(outlet); frame < feed->next; frame++) {
         add_loss(loss, feed_mark(feed, frame));
     }
 }

@@ -106,8 +106,9 @@ struct fan_loss {
     enum sse_refresh_reason reason; /* them: then of that one, if it is named first */
 };
 
-/* Counts what the client will not get of its feed as dropped, and adds it to the loss. */
-void audience_count_dropped(struct audience *audience, const struct client *client,
+/* Counts what a client with that outlet will not get of its feed as dropped, and adds it to the
+ * loss. */
+void audience_count_dropped(struct audience *audience, const struct outlet *outlet,
                             struct fan_loss *loss);
 void audience_count_dropped_client(struct audience *audience);
 

@@ -492,7 +492,7 @@ static void test_report_of_what_was_dropped(void **state) {
     publish(&rig, "b", "2");
     publish(&rig, "b", "3");
     struct fan_loss loss = {.reason = SSE_REFRESH_OVERFLOW};
-    audience_count_dropped(member.client->audience, member.client, &loss);
+    audience_count_dropped(member.client->audience, &member.client->outlet, &loss);
     audience_count_dropped_client(member.client->audience);
     assert_int_equal(loss.dropped, 3);
     assert_int_equal(loss.reason, SSE_REFRESH_OVERFLOW);
@@ -567,7 +567,7 @@ static void test_loss_with_a_refresh_among_it(void **state) {
         publish(&rig, "a", "1");
         fanout_refresh(&rig.stream.fanout, &refresh);
         publish(&rig, "a", "2");
-        audience_count_dropped(member.client->audience, member.client, &loss);
+        audience_count_dropped(member.client->audience, &member.client->outlet, &loss);
         assert_true(loss.dropped == SSE_DROPPED_UNKNOWN);
         assert_int_equal(loss.reason, reasons[i]);
         assert_int_equal(report(&rig, 1).entries[0].dropped_events, 2); /* on topics they count */
