@@ -141,3 +141,11 @@ check_database() {
         -d "$database_url" -c 'SELECT 1' 2>&1 </dev/null) && return
     die "cannot use the database of DATABASE_URL: $(tr '\n' ' ' <<<"$answer")"
 }
+
+# install_schema: the private database gets sql/pgsse.sql. A database of the user's is his own.
+install_schema() {
+    local answer
+    answer=$("${postgres_bin:+$postgres_bin/}psql" -wXq -d "$database_url" \
+        -f "$root/sql/pgsse.sql" 2>&1 </dev/null) && return
+    die "cannot install sql/pgsse.sql: $(tr '\n' ' ' <<<"$answer")"
+}

@@ -1,0 +1,61 @@
+-- Takes the schema pgsse away, with all events, subscriptions, and the triggers that call
+-- pgsse.publish_row. If something else hangs on it (a view over pgsse.events, a table of yours in the
+-- schema) it says what, and takes nothing away. Installed again later, ids begin at 2 again.
+--
+--     psql -f sql/uninstall.sql "$DATABASE_URL"
+
+\set ON_ERROR_STOP on
+
+BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+
+SET LOCAL client_min_messages = warning;
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+DO 'BEGIN PERFORM pg_advisory_xact_lock(hashtext(''pgsse install'')); END';
+
+DO $$
+DECLARE
+    command text;
+BEGIN
+    IF to_regclass('pgsse.publishing') IS NOT NULL THEN
+        LOCK TABLE pgsse.publishing IN EXCLUSIVE MODE;
+    END IF;
+    IF to_regclass('pgsse.seen') IS NOT NULL THEN
+        LOCK TABLE pgsse.seen IN SHARE ROW EXCLUSIVE MODE;
+    END IF;
+    IF to_regclass('pgsse.events') IS NOT NULL THEN
+        DROP TRIGGER IF EXISTS guard ON pgsse.events;
+    END IF;
+    FOR command IN
+        SELECT format('DROP TRIGGER %I ON %s', tgname, tgrelid::regclass) FROM pg_trigger
+        WHERE tgfoid = to_regprocedure('pgsse.publish_row()') AND tgparentid = 0
+    LOOP
+        EXECUTE command;
+    END LOOP;
+END
+$$;
+
+DROP VIEW IF EXISTS pgsse.topics, pgsse.recent, pgsse.status;
+
+DO $$
+DECLARE
+    command text;
+BEGIN
+    FOR command IN
+        SELECT format('DROP FUNCTION %s', oid::regprocedure) FROM pg_proc
+        WHERE pronamespace = to_regnamespace('pgsse') AND proname IN (
+            'version', 'head', '_guard', '_fail', '_is_name', '_is_deeper', '_problem', '_begin',
+            'publish', 'publish_many', 'channel', 'notify', '_choose', 'publish_row', 'history',
+            'prune', '_check_subscription', 'subscribe', 'unsubscribe', 'subscriptions')
+    LOOP
+        EXECUTE command;
+    END LOOP;
+END
+$$;
+
+DROP TABLE IF EXISTS pgsse.events, pgsse.publishing, pgsse.state, pgsse.floors, pgsse.seen,
+    pgsse.subscriptions;
+DROP SEQUENCE IF EXISTS pgsse.event_id;
+DROP SCHEMA IF EXISTS pgsse;
+
+COMMIT;
