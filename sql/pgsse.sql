@@ -27,7 +27,7 @@
 --   history, subscribe, unsubscribe, subscriptions, head, the views: whoever has the rights on the
 --       tables: the owner, until you GRANT them.
 -- publish and prune run with their owner's rights (SECURITY DEFINER, a fixed search_path, no dynamic
--- SQL): INSERT is nobody's, not even the owner's, since a row beside the functions would have an id
+-- SQL in them): INSERT is nobody's, not even the owner's, since a row beside the functions would have an id
 -- out of order. publish_row does not: it turns rows into JSON, which runs functions of whoever
 -- made their types.
 
@@ -163,6 +163,14 @@ BEGIN
 END
 $$;
 
+-- The key to that guard, which is no protection but against mistakes: rights are what protects.
+CREATE OR REPLACE FUNCTION pgsse._open(is_open boolean) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('pgsse.writer', CASE WHEN is_open THEN 'on' ELSE '' END, true);
+END
+$$;
+
 DROP TRIGGER IF EXISTS guard ON pgsse.events;
 CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON pgsse.events
     FOR EACH STATEMENT WHEN (current_setting('pgsse.writer', true) IS DISTINCT FROM 'on')
@@ -270,7 +278,7 @@ CREATE OR REPLACE FUNCTION pgsse.publish(topic text, data json, event text DEFAU
                                          comment text DEFAULT NULL, is_text boolean DEFAULT false)
 RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET pgsse.writer = 'on' AS $$
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     problem text := pgsse._problem(topic, data, event, id, retry, comment, 128);
     drawn bigint;
@@ -279,10 +287,12 @@ BEGIN
         PERFORM pgsse._fail(problem);
     END IF;
     PERFORM pgsse._begin();
+    PERFORM pgsse._open(true);
     INSERT INTO pgsse.events (id, topic, type, data, publisher_id, retry, comment, is_text)
     VALUES (nextval('pgsse.event_id'), topic, coalesce(nullif(event COLLATE "C", ''), 'message'),
             data, id, retry, comment, coalesce(is_text, false))
     RETURNING events.id INTO drawn;
+    PERFORM pgsse._open(false);
     RETURN drawn;
 END
 $$;
@@ -309,7 +319,7 @@ CREATE OR REPLACE FUNCTION pgsse.publish_many(topics text[], datas json[],
                                               are_texts boolean[] DEFAULT NULL)
 RETURNS SETOF bigint
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET pgsse.writer = 'on' AS $$
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     many integer := cardinality(topics);
     problem text;
@@ -330,6 +340,7 @@ BEGIN
         PERFORM pgsse._fail(problem);
     END IF;
     PERFORM pgsse._begin();
+    PERFORM pgsse._open(true);
     RETURN QUERY
     INSERT INTO pgsse.events (id, topic, type, data, publisher_id, retry, comment, is_text)
     SELECT nextval('pgsse.event_id'), e.topic,
@@ -339,11 +350,14 @@ BEGIN
                    WITH ORDINALITY AS u(topic, data, event, id, retry, comment, is_text, n)
           ORDER BY n OFFSET 0) AS e
     RETURNING events.id;
+    PERFORM pgsse._open(false);
 END
 $$;
 
 -- The same from an array of objects: "topic", "data", and optionally "event", "id", "retry",
 -- "comment", "text", as in a notification. Other keys are ignored, null is absent (but for data).
+-- Postgres cannot take apart an object with \u0000 or half a surrogate pair in it: that is an error,
+-- publish and the arrays above take it.
 CREATE OR REPLACE FUNCTION pgsse.publish_many(events json) RETURNS SETOF bigint
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -445,24 +459,6 @@ LANGUAGE sql AS 'SELECT pgsse.notify($1, $2::pg_catalog.json, $3, $4, $5, $6, $7
 
 -- ---- rows of any table -------------------------------------------------------------------------
 
--- Some members of an object, in that order, their values byte for byte.
-CREATE OR REPLACE FUNCTION pgsse._choose(object json, columns text[]) RETURNS json
-LANGUAGE plpgsql IMMUTABLE AS $$
-DECLARE
-    missing text;
-    chosen text;
-BEGIN
-    SELECT min(c) FILTER (WHERE object -> c IS NULL),
-           string_agg(concat(to_json(c), ':', object -> c), ',' ORDER BY n)
-    INTO missing, chosen FROM unnest(columns) WITH ORDINALITY AS u(c, n);
-    IF missing IS NOT NULL THEN
-        RAISE undefined_column USING
-            MESSAGE = format('pgsse: publish_row: there is no column %I', missing);
-    END IF;
-    RETURN concat('{', chosen, '}');
-END
-$$;
-
 -- CREATE TRIGGER ... AFTER INSERT OR UPDATE OR DELETE ON any_table FOR EACH ROW
 --     EXECUTE FUNCTION pgsse.publish_row('topic' [, 'column', ...]);
 -- publishes {"operation":"UPDATE","schema":"public","table":"t","old":{...},"new":{...}} for each
@@ -474,23 +470,31 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     old_row json := 'null';
     new_row json := 'null';
+    -- NULL without chosen columns. (Not by taking the JSON of the whole row apart: Postgres cannot do
+    -- that to a \u0000 in it.)
+    chosen text := (SELECT 'SELECT row_to_json(r) FROM (SELECT '
+                     || string_agg(format('($1).%I', c), ', ' ORDER BY n) || ') AS r'
+                     FROM unnest(TG_ARGV[1:]) WITH ORDINALITY AS u(c, n));
 BEGIN
     IF TG_NARGS = 0 THEN
         PERFORM pgsse._fail('publish_row needs a topic: publish_row(''topic'')');
     ELSIF TG_WHEN <> 'AFTER' OR (TG_LEVEL <> 'ROW' AND TG_OP <> 'TRUNCATE') THEN
         PERFORM pgsse._fail('publish_row belongs into a trigger AFTER ... FOR EACH ROW');
     END IF;
-    IF TG_OP IN ('UPDATE', 'DELETE') THEN
-        old_row := row_to_json(OLD);
-    END IF;
-    IF TG_OP IN ('INSERT', 'UPDATE') THEN
-        new_row := row_to_json(NEW);
-    END IF;
-    IF TG_NARGS > 1 AND TG_OP IN ('UPDATE', 'DELETE') THEN
-        old_row := pgsse._choose(old_row, TG_ARGV[1:]);
-    END IF;
-    IF TG_NARGS > 1 AND TG_OP IN ('INSERT', 'UPDATE') THEN
-        new_row := pgsse._choose(new_row, TG_ARGV[1:]);
+    IF chosen IS NOT NULL THEN
+        IF TG_OP IN ('UPDATE', 'DELETE') THEN
+            EXECUTE chosen INTO old_row USING OLD;
+        END IF;
+        IF TG_OP IN ('INSERT', 'UPDATE') THEN
+            EXECUTE chosen INTO new_row USING NEW;
+        END IF;
+    ELSE
+        IF TG_OP IN ('UPDATE', 'DELETE') THEN
+            old_row := row_to_json(OLD);
+        END IF;
+        IF TG_OP IN ('INSERT', 'UPDATE') THEN
+            new_row := row_to_json(NEW);
+        END IF;
     END IF;
     PERFORM pgsse.publish(TG_ARGV[0], concat('{"operation":"', TG_OP,
         '","schema":', to_json(TG_TABLE_SCHEMA::text), ',"table":', to_json(TG_TABLE_NAME::text),
@@ -529,7 +533,7 @@ CREATE OR REPLACE FUNCTION pgsse.prune(age interval DEFAULT NULL, keep bigint DE
                                        most bigint DEFAULT NULL)
 RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET pgsse.writer = 'on' AS $$
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     too_old bigint;
     removed bigint;
@@ -545,6 +549,7 @@ BEGIN
     ON CONFLICT DO NOTHING;
     too_old := (SELECT max(s.id) FROM pgsse.seen s WHERE s.at <= clock_timestamp() - age);
 
+    PERFORM pgsse._open(true);
     WITH RECURSIVE names(topic) AS (
         SELECT min(e.topic) FROM pgsse.events e WHERE keep IS NOT NULL
         UNION ALL
@@ -567,6 +572,7 @@ BEGIN
         ON CONFLICT (topic) DO UPDATE SET id = greatest(f.id, excluded.id)
     )
     SELECT count(*) INTO removed FROM gone;
+    PERFORM pgsse._open(false);
 
     DELETE FROM pgsse.seen s WHERE s.id < coalesce((SELECT min(e.id) FROM pgsse.events e), s.id + 1);
     RETURN removed;

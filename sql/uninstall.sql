@@ -44,8 +44,8 @@ BEGIN
     FOR command IN
         SELECT format('DROP FUNCTION %s', oid::regprocedure) FROM pg_proc
         WHERE pronamespace = to_regnamespace('pgsse') AND proname IN (
-            'version', 'head', '_guard', '_fail', '_is_name', '_is_deeper', '_problem', '_begin',
-            'publish', 'publish_many', 'channel', 'notify', '_choose', 'publish_row', 'history',
+            'version', 'head', '_guard', '_open', '_fail', '_is_name', '_is_deeper', '_problem',
+            '_begin', 'publish', 'publish_many', 'channel', 'notify', 'publish_row', 'history',
             'prune', '_check_subscription', 'subscribe', 'unsubscribe', 'subscriptions')
     LOOP
         EXECUTE command;

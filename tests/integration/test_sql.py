@@ -1,0 +1,289 @@
+"""The schema comes and goes: installed again and again, over what is there, and taken away."""
+
+import contextlib
+import shutil
+
+import psycopg2
+import pytest
+
+import run_instance
+from cluster import Cluster
+from schema import (SQL, column, fixture_durable, install, installed, refusal, run_script, uninstall,
+                    value)
+
+__all__ = ["fixture_durable"]
+
+OBJECTS = """
+    SELECT relkind::text || ' ' || relname::text FROM pg_class WHERE relnamespace = to_regnamespace('pgsse')
+    UNION ALL
+    SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = to_regnamespace('pgsse')
+    UNION ALL
+    SELECT tgname::text || ' ' || tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal
+    ORDER BY 1"""
+
+
+def test_again_and_again(durable):
+    objects = column(durable, OBJECTS)
+    first = value(durable, "SELECT pgsse.publish('alpha', '1')")
+    durable.execute("SELECT pgsse.subscribe('ann', 'alpha')")
+    for _ in range(2):
+        install(durable)
+    assert column(durable, OBJECTS) == objects
+    assert value(durable, "SELECT pgsse.version()") == 1
+    assert column(durable, "SELECT id FROM pgsse.history('alpha')") == [first] == [2]
+    assert column(durable, "SELECT pgsse.subscriptions('ann')") == ["alpha"]
+    assert value(durable, "SELECT pgsse.publish('alpha', '2')") == 3
+
+
+def test_what_is_missing_is_made(durable):
+    """An older or damaged state of itself."""
+    objects = column(durable, OBJECTS)
+    durable.execute("SELECT pgsse.publish('alpha', '1'), pgsse.publish('alpha', '2')")
+    durable.execute("""
+        DROP VIEW pgsse.topics, pgsse.status; DROP TABLE pgsse.subscriptions, pgsse.seen;
+        DROP INDEX pgsse.events_topic_id; DROP TRIGGER guard ON pgsse.events;
+        DROP FUNCTION pgsse.prune; DROP SEQUENCE pgsse.event_id;
+        CREATE OR REPLACE FUNCTION pgsse.version() RETURNS integer LANGUAGE sql AS 'SELECT 0'""")
+    install(durable)
+    assert column(durable, OBJECTS) == objects
+    assert value(durable, "SELECT pgsse.version()") == 1
+    assert value(durable, "SELECT pgsse.publish('alpha', '3')") == 4, "no id is used twice"
+
+
+def test_what_was_granted_stays(durable):
+    durable.execute("REVOKE USAGE ON SCHEMA pgsse FROM PUBLIC;"
+                    " REVOKE EXECUTE ON FUNCTION pgsse.notify(text, json, text, text, integer, text,"
+                    " boolean) FROM PUBLIC")
+    grants = ("SELECT nspacl::text FROM pg_namespace WHERE nspname = 'pgsse' UNION ALL"
+              " SELECT proacl::text FROM pg_proc WHERE proname = 'notify'")
+    before = column(durable, grants)
+    install(durable)
+    assert column(durable, grants) == before
+
+
+def test_while_events_are_published(durable):
+    """It waits for the one who publishes, and publishers for it; nobody fails."""
+    with contextlib.closing(durable.connect()) as busy, busy.cursor() as cursor:
+        cursor.execute("BEGIN; SELECT pgsse.publish('alpha', '1')")
+        status, said = run_script_impatiently(durable)
+        assert status == 3 and "lock timeout" in said
+        cursor.execute("COMMIT")
+    install(durable)
+
+
+def run_script_impatiently(database):
+    class Impatient:
+        url = f"{database.url} options='-c lock_timeout=100ms'"
+    return run_script(Impatient)
+
+
+def test_a_newer_one_is_left_alone(durable):
+    durable.execute("CREATE OR REPLACE FUNCTION pgsse.version() RETURNS integer LANGUAGE sql"
+                    " AS 'SELECT 2'")
+    status, said = run_script(durable)
+    assert status == 3 and "version 2 of the schema pgsse is installed" in said
+    assert value(durable, "SELECT pgsse.version()") == 2
+
+
+def test_all_or_nothing(database):
+    """It fails in the middle, and nothing has happened."""
+    database.execute("CREATE SCHEMA pgsse; CREATE VIEW pgsse.events AS SELECT 1 AS one")
+    try:
+        objects = column(database, OBJECTS)
+        status, _ = run_script(database)
+        assert status == 3
+        assert column(database, OBJECTS) == objects
+    finally:
+        database.execute("DROP SCHEMA pgsse CASCADE")
+
+
+def test_only_in_encodings_that_are_served(cluster):
+    database = cluster.create_database("ENCODING 'LATIN1'")
+    status, said = run_script(database)
+    assert status == 3 and "needs a database in UTF8 or SQL_ASCII, this one is in LATIN1" in said
+    database.close()
+
+
+def test_bytes_are_checked_where_postgres_does_not(cluster):
+    database = cluster.create_database("ENCODING 'SQL_ASCII'")
+    install(database)
+    assert value(database, "SELECT pgsse.publish(E'gr\\xc3\\xbcn', E'\"\\xc3\\x85\"')") == 2
+    for topic, data in (("E'a\\xff'", "'1'"), ("E'a\\xc2\\x85'", "'1'"), ("'a'", "E'\"\\xff\"'")):
+        code, _ = refusal(database, f"SELECT pgsse.publish({topic}, {data})")
+        assert code in ("22021", "22023")
+    database.close()
+
+
+def test_uninstall(database):
+    with installed(database):
+        database.execute("""
+            CREATE TABLE "Odd ""name" (a integer);
+            CREATE TRIGGER "tell me" AFTER INSERT ON "Odd ""name"
+                FOR EACH ROW EXECUTE FUNCTION pgsse.publish_row('odd');
+            INSERT INTO "Odd ""name" VALUES (1)""")
+        uninstall(database)
+        assert value(database, "SELECT to_regnamespace('pgsse')") is None
+        assert column(database, OBJECTS) == []
+        database.execute('INSERT INTO "Odd ""name" VALUES (2)')
+        uninstall(database)
+        install(database)
+        assert value(database, "SELECT pgsse.publish('alpha', '1')") == 2
+
+
+def test_uninstall_takes_nothing_of_others(durable):
+    durable.execute("CREATE VIEW mine AS SELECT * FROM pgsse.events;"
+                    "SELECT pgsse.publish('alpha', '1')")
+    status, said = run_script(durable, "uninstall.sql")
+    assert status == 3 and "view public.mine depends on" in said
+    assert len(durable.execute("SELECT * FROM mine")) == 1
+    assert value(durable, "SELECT pgsse.publish('alpha', '1')") == 3
+
+
+@pytest.fixture
+def stranger(durable):
+    """A role that may connect, and its connection."""
+    durable.execute("CREATE ROLE stranger LOGIN")
+    connection = psycopg2.connect(f"{durable.url} user=stranger")
+    connection.autocommit = True
+    yield connection
+    connection.close()
+    durable.execute("DROP OWNED BY stranger CASCADE; DROP ROLE stranger")
+
+
+ALLOWED = [
+    "SELECT pgsse.publish('alpha', '1')",
+    "SELECT pgsse.publish('alpha', '1'::jsonb)",
+    "SELECT pgsse.publish_many('[{\"topic\":\"alpha\",\"data\":1}]')",
+    "SELECT pgsse.publish_many(ARRAY['alpha'], ARRAY['1'::json])",
+    "SELECT pgsse.notify('alpha', '1')",
+    "SELECT pgsse.version()",
+    "SELECT pgsse.channel('alpha')",
+]
+FORBIDDEN = [
+    "INSERT INTO pgsse.events (id, topic, type, data) VALUES (9, 'alpha', 'message', '1')",
+    "UPDATE pgsse.events SET id = id + 1",
+    "DELETE FROM pgsse.events",
+    "TRUNCATE pgsse.events",
+    "TABLE pgsse.events",
+    "SELECT nextval('pgsse.event_id')",
+    "SELECT setval('pgsse.event_id', 100)",
+    "DO 'BEGIN LOCK TABLE pgsse.publishing IN EXCLUSIVE MODE; END'",
+    "UPDATE pgsse.state SET timeline = ''",
+    "SELECT pgsse._begin()",
+    "SELECT pgsse.prune(keep => 0)",
+    "SELECT pgsse.history('alpha')",
+    "SELECT pgsse.subscribe('ann', 'alpha')",
+    "SELECT pgsse.subscriptions('ann')",
+    "TABLE pgsse.status",
+    "TABLE pgsse.topics",
+    "TABLE pgsse.recent",
+    "CREATE FUNCTION pgsse.publish(integer) RETURNS void LANGUAGE sql AS ''",
+]
+
+
+def test_who_may_what(durable, stranger):
+    with stranger.cursor() as cursor:
+        for sql in ALLOWED:
+            cursor.execute(sql)
+        for sql in FORBIDDEN:
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                cursor.execute(sql)
+        cursor.execute("""
+            CREATE TEMP TABLE t (a integer); CREATE TRIGGER tell AFTER INSERT ON t
+                FOR EACH ROW EXECUTE FUNCTION pgsse.publish_row('alpha');
+            INSERT INTO t VALUES (1)""")
+    assert value(durable, "SELECT count(*) FROM pgsse.events") == 5
+
+
+def test_no_function_of_a_stranger_runs_with_the_owners_rights(durable, stranger):
+    """Neither by search_path, nor by a cast that turning a row into JSON calls."""
+    durable.execute("GRANT CREATE ON SCHEMA public TO stranger")
+    with stranger.cursor() as cursor:
+        cursor.execute("""
+            CREATE TABLE ran_as (who name);
+            CREATE FUNCTION public.spy() RETURNS void LANGUAGE sql
+                AS 'INSERT INTO public.ran_as VALUES (current_user)';
+            CREATE FUNCTION public.nextval(text) RETURNS bigint LANGUAGE sql
+                AS 'SELECT public.spy(); SELECT 7::bigint';
+            CREATE FUNCTION public.pg_notify(text, text) RETURNS void LANGUAGE sql
+                AS 'SELECT public.spy()';
+            CREATE TYPE sly AS ENUM ('a');
+            CREATE FUNCTION public.sly_json(sly) RETURNS json LANGUAGE sql
+                AS 'SELECT public.spy(); SELECT ''1''::json';
+            CREATE CAST (sly AS json) WITH FUNCTION public.sly_json(sly);
+            CREATE TABLE t (a sly);
+            CREATE TRIGGER tell AFTER INSERT ON t
+                FOR EACH ROW EXECUTE FUNCTION pgsse.publish_row('alpha');
+            SET search_path = public, pg_catalog, pg_temp;
+            SELECT pgsse.publish('alpha', '1'), pgsse.notify('alpha', '1');
+            SELECT pgsse.publish_many('[{"topic":"alpha","data":1}]');
+            INSERT INTO t VALUES ('a')""")
+    assert set(column(durable, "SELECT who FROM public.ran_as")) == {"stranger"}
+
+
+def test_the_owner_himself_is_kept_from_the_table(durable):
+    durable.execute("SELECT pgsse.publish('alpha', '1')")
+    for sql in FORBIDDEN[:4]:
+        code, said = refusal(durable, sql)
+        assert code == "42501" and said.startswith("pgsse: no ") and "pgsse.events" in said
+    assert column(durable, "SELECT id FROM pgsse.events") == [2]
+
+
+def test_an_owner_who_is_no_superuser(database):
+    """Who owns a database can install, and publish in it."""
+    database.execute("CREATE ROLE plain LOGIN; GRANT CREATE ON DATABASE "
+                     f"{database.name} TO plain")
+    try:
+        assert run_script(database, user="plain") == (0, "")
+        assert run_script(database, user="plain") == (0, "")
+        status, said = run_script(database)
+        assert status == 3 and "belongs to the role plain" in said
+        for sql in ALLOWED + ["SELECT pgsse.prune(keep => 0)", "TABLE pgsse.status"]:
+            database.execute(f"SET ROLE plain; {sql}; RESET ROLE")
+        assert run_script(database, "uninstall.sql", user="plain") == (0, "")
+    finally:
+        database.execute("DROP OWNED BY plain; DROP ROLE plain")
+
+
+def test_a_server_that_takes_over():
+    """A promoted standby is on another timeline: the ids leap over what its predecessor gave out."""
+    cluster = Cluster(wal_level="replica")
+    try:
+        database = cluster.create_database()
+        install(database)
+        assert column(database, "SELECT pgsse.publish('alpha', '1') FROM generate_series(1, 3)") == [
+            2, 3, 4]
+        database.close()
+        cluster.stop()
+        cluster.start_in_recovery()
+        cluster.promote()
+        assert value(database, "SELECT pgsse.publish('alpha', '1')") >= 10**9
+        ids = column(database, "SELECT id FROM pgsse.history('alpha')")
+        assert ids == sorted(ids) and len(ids) == 4
+        database.close()
+    finally:
+        cluster.destroy()
+
+
+def test_make_run_installs_it_in_its_own_database_only(database):
+    run = run_instance.new_run()
+    try:
+        instance = run_instance.start(run)
+        instance.await_ready()
+        with contextlib.closing(psycopg2.connect(instance.env()["DATABASE_URL"])) as connection:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pgsse.version()")
+                assert cursor.fetchone() == (1,)
+        assert instance.stop()[0] == 0
+        instance = run_instance.start(run, DATABASE_URL=database.url)
+        instance.await_ready()
+        assert value(database, "SELECT to_regnamespace('pgsse')") is None
+        assert instance.stop()[0] == 0
+    finally:
+        shutil.rmtree(run, ignore_errors=True)
+
+
+def test_the_scripts_say_nothing_when_well_and_name_what_they_need():
+    for name in ("pgsse.sql", "uninstall.sql"):
+        text = (SQL / name).read_text()
+        assert text.isascii() and "ON_ERROR_STOP" in text and text.count("\nCOMMIT;") == 1
