@@ -8,7 +8,7 @@
 --
 --     SELECT pgsse.publish('orders', '{"id":7}', 'paid');               -- durable; returns its id
 --     SELECT * FROM pgsse.publish_many('[{"topic":"a","data":1},{"topic":"b","data":2}]');
---     SELECT pgsse.notify('orders', '{"id":7}', 'paid');                -- ephemeral: NOTIFY, no row
+--     SELECT pgsse.notify('orders', '{"id":7}', 'paid');             -- ephemeral: NOTIFY, no row
 --     CREATE TRIGGER tell AFTER INSERT OR UPDATE OR DELETE ON orders
 --         FOR EACH ROW EXECUTE FUNCTION pgsse.publish_row('orders', 'id', 'state');
 --     SELECT pgsse.prune(age => '7 days', keep => 100000);
@@ -17,8 +17,8 @@
 -- The guarantee: ids are in commit order. Whoever has read up to id D finds all that he has not
 -- seen with "id > D ORDER BY id", and nothing appears behind him. For that every publisher takes
 -- one lock before it draws its id and holds it until its transaction ends. So publish late in a
--- transaction, or from a CONSTRAINT TRIGGER ... DEFERRABLE INITIALLY DEFERRED, which runs at COMMIT.
--- Ids have gaps, where transactions were rolled back.
+-- transaction, or from a CONSTRAINT TRIGGER ... DEFERRABLE INITIALLY DEFERRED, which runs at
+-- COMMIT. Ids have gaps, where transactions were rolled back.
 --
 -- Who may do what:
 --   publish, publish_many, notify, publish_row   everybody who may connect, as with NOTIFY itself.
@@ -26,10 +26,10 @@
 --   prune          its owner, and whom you GRANT EXECUTE.
 --   history, subscribe, unsubscribe, subscriptions, head, the views: whoever has the rights on the
 --       tables: the owner, until you GRANT them.
--- publish and prune run with their owner's rights (SECURITY DEFINER, a fixed search_path, no dynamic
--- SQL in them): INSERT is nobody's, not even the owner's, since a row beside the functions would have an id
--- out of order. publish_row does not: it turns rows into JSON, which runs functions of whoever
--- made their types.
+-- publish and prune run with their owner's rights (SECURITY DEFINER, a fixed search_path, no
+-- dynamic SQL in them): INSERT is nobody's, not even the owner's, since a row beside the functions
+-- would have an id out of order. publish_row does not: it turns rows into JSON, which runs
+-- functions of whoever made their types.
 
 \set ON_ERROR_STOP on
 
@@ -159,7 +159,7 @@ LANGUAGE plpgsql AS $$
 BEGIN
     RAISE insufficient_privilege USING
         MESSAGE = format('pgsse: no %s on pgsse.events', TG_OP),
-        HINT = 'Only pgsse.publish and pgsse.publish_many write it, and pgsse.prune removes from it.';
+        HINT = 'Only pgsse.publish and publish_many write it, and pgsse.prune removes from it.';
 END
 $$;
 
@@ -356,8 +356,8 @@ $$;
 
 -- The same from an array of objects: "topic", "data", and optionally "event", "id", "retry",
 -- "comment", "text", as in a notification. Other keys are ignored, null is absent (but for data).
--- Postgres cannot take apart an object with \u0000 or half a surrogate pair in it: that is an error,
--- publish and the arrays above take it.
+-- Postgres cannot take apart an object with \u0000 or half a surrogate pair in it: that is an
+-- error; publish and the arrays above take it.
 CREATE OR REPLACE FUNCTION pgsse.publish_many(events json) RETURNS SETOF bigint
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -470,8 +470,8 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     old_row json := 'null';
     new_row json := 'null';
-    -- NULL without chosen columns. (Not by taking the JSON of the whole row apart: Postgres cannot do
-    -- that to a \u0000 in it.)
+    -- NULL without chosen columns. (Not by taking the JSON of the whole row apart: Postgres cannot
+    -- do that to a \u0000 in it.)
     chosen text := (SELECT 'SELECT row_to_json(r) FROM (SELECT '
                      || string_agg(format('($1).%I', c), ', ' ORDER BY n) || ') AS r'
                      FROM unnest(TG_ARGV[1:]) WITH ORDINALITY AS u(c, n));
@@ -574,7 +574,8 @@ BEGIN
     SELECT count(*) INTO removed FROM gone;
     PERFORM pgsse._open(false);
 
-    DELETE FROM pgsse.seen s WHERE s.id < coalesce((SELECT min(e.id) FROM pgsse.events e), s.id + 1);
+    DELETE FROM pgsse.seen s
+    WHERE s.id < coalesce((SELECT min(e.id) FROM pgsse.events e), s.id + 1);
     RETURN removed;
 END
 $$;
@@ -660,7 +661,7 @@ REVOKE ALL ON pgsse.events, pgsse.publishing, pgsse.state, pgsse.floors, pgsse.s
 REVOKE ALL ON SEQUENCE pgsse.event_id FROM PUBLIC;
 
 COMMENT ON SCHEMA pgsse IS 'Durable events for pgsse, version 1';
-COMMENT ON TABLE pgsse.events IS 'Durable events, ids in commit order. Written by pgsse.publish only.';
+COMMENT ON TABLE pgsse.events IS 'Durable events, ids in commit order. pgsse.publish writes it.';
 COMMENT ON TABLE pgsse.publishing IS 'Locked by who publishes, until its transaction ends.';
 COMMENT ON TABLE pgsse.floors IS 'The highest id of each topic that was pruned.';
 COMMENT ON TABLE pgsse.seen IS 'When a prune saw all events up to an id.';

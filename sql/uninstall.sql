@@ -1,6 +1,6 @@
 -- Takes the schema pgsse away, with all events, subscriptions, and the triggers that call
--- pgsse.publish_row. If something else hangs on it (a view over pgsse.events, a table of yours in the
--- schema) it says what, and takes nothing away. Installed again later, ids begin at 2 again.
+-- pgsse.publish_row. If something else hangs on it (a view over pgsse.events, a table of yours in
+-- the schema) it says what, and takes nothing away. Installed again later, ids begin at 2 again.
 --
 --     psql -f sql/uninstall.sql "$DATABASE_URL"
 
