@@ -32,6 +32,8 @@
 -- functions of whoever made their types.
 
 \set ON_ERROR_STOP on
+\set pgsse_quiet :QUIET
+\set QUIET on
 
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 
@@ -560,9 +562,10 @@ BEGIN
                          ORDER BY e.id DESC OFFSET keep LIMIT 1) AS id
         FROM names n WHERE n.topic IS NOT NULL
     ), doomed AS (
-        SELECT e.id FROM pgsse.events e WHERE e.id <= too_old
+        (SELECT e.id FROM pgsse.events e WHERE e.id <= too_old ORDER BY e.id LIMIT most)
         UNION
-        SELECT e.id FROM too_many m JOIN pgsse.events e ON e.topic = m.topic AND e.id <= m.id
+        (SELECT e.id FROM too_many m JOIN pgsse.events e ON e.topic = m.topic AND e.id <= m.id
+         ORDER BY e.id LIMIT most)
         ORDER BY 1 LIMIT most
     ), gone AS (
         DELETE FROM pgsse.events e USING doomed d WHERE e.id = d.id RETURNING e.topic, e.id
@@ -667,3 +670,9 @@ COMMENT ON TABLE pgsse.floors IS 'The highest id of each topic that was pruned.'
 COMMENT ON TABLE pgsse.seen IS 'When a prune saw all events up to an id.';
 
 COMMIT;
+
+\set QUIET :pgsse_quiet
+\if :pgsse_quiet
+\else
+    \echo 'pgsse: version 1 of the schema is installed'
+\endif

@@ -5,6 +5,8 @@
 --     psql -f sql/uninstall.sql "$DATABASE_URL"
 
 \set ON_ERROR_STOP on
+\set pgsse_quiet :QUIET
+\set QUIET on
 
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 
@@ -59,3 +61,9 @@ DROP SEQUENCE IF EXISTS pgsse.event_id;
 DROP SCHEMA IF EXISTS pgsse;
 
 COMMIT;
+
+\set QUIET :pgsse_quiet
+\if :pgsse_quiet
+\else
+    \echo 'pgsse: the schema is gone'
+\endif
