@@ -132,32 +132,26 @@ void client_finish_with_text(struct client *client, unsigned status, const char 
  * The client is told in-band, or resumes from what it has: in both cases nothing is lost silently.
  */
 
-static void note_drop(const struct client *client, const char *reason) {
+/* Once for each client: one that was ended for it may still stall. */
+static void count_drop(const struct client *client, const char *reason) {
     static struct log_limit limit;
+    struct fan_loss loss = {.reason = SSE_REFRESH_OVERFLOW};
     log_limited(&limit, LOG_LEVEL_INFO, "a client is too slow: %s", reason);
-    bool was_counted = client->state == CLIENT_ENDING;
-    if (client->audience != NULL && !was_counted) {
+    if (client->audience != NULL && client->state != CLIENT_ENDING) {
         audience_count_dropped_client(client->audience);
     }
-}
-
-static void count_loss(const struct client *client, struct fan_loss *loss) {
     if (client->state == CLIENT_LIVE) {
-        audience_count_dropped(client->audience, &client->outlet, loss);
+        audience_count_dropped(client->audience, &client->outlet, &loss);
     }
 }
 
-static const char too_much_waits[] = "more than client_queue_bytes wait for it";
-
 static void on_overflow(struct client *client) {
-    struct fan_loss loss = {.reason = SSE_REFRESH_OVERFLOW};
     switch ((enum config_slow_client)client->stream->config->slow_client) {
     case CONFIG_SLOW_REFRESH:
         overflow_skip(&client->overflow, &client->outlet, client->audience);
         return;
     case CONFIG_SLOW_DISCONNECT:
-        note_drop(client, too_much_waits);
-        count_loss(client, &loss);
+        count_drop(client, "more than client_queue_bytes wait for it");
         client_finish(client);
         return;
     }
@@ -165,10 +159,9 @@ static void on_overflow(struct client *client) {
 
 /* Nothing gets through to it: it would stay attached and deaf. */
 static void on_stall(struct client *client) {
-    struct fan_loss loss = {.reason = SSE_REFRESH_OVERFLOW};
-    note_drop(client, "it took nothing for stall_timeout");
-    count_loss(client, &loss);
-    client_close(client, "it took nothing for stall_timeout");
+    static const char reason[] = "it took nothing for stall_timeout";
+    count_drop(client, reason);
+    client_close(client, reason);
 }
 
 /* --- output ----------------------------------------------------------------------------------- */
@@ -350,10 +343,7 @@ static bool is_start(const struct position *position) {
 
 static void append_refresh(struct client *client, const struct position *position,
                            enum sse_refresh_reason reason, uint64_t dropped) {
-    struct wire_topics topics;
-    audience_topics(client->audience, &topics);
-    append_id(client, position);
-    sse_refresh(&client->outlet.own, reason, dropped, topics.names, topics.count);
+    audience_append_refresh(client->audience, &client->outlet.own, position, reason, dropped);
     client->inquiry->position = *position;
     client->inquiry->position_kind = is_start(position) ? POSITION_ALL : POSITION_KNOWN;
     client->inquiry->is_block_open = false;
@@ -530,7 +520,6 @@ void client_end(struct client *client, int64_t retry_ms) {
 /* Nothing is wrong here, so the client need not wait as long as it would for a server that is away;
  * the first block of its next stream sets the usual retry again. */
 static void end_of_age(struct client *client) {
-    client->ends_ms = INT64_MAX;
     end_in_order(client, jittered(client->stream->config->retry / 10), "max_stream_age reached");
 }
 

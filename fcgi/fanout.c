@@ -119,18 +119,30 @@ void fanout_detach(struct audience **place) {
     }
 }
 
+static struct slice name_of(const struct fan_topic *topic) {
+    return (struct slice){topic->name, topic->name_length};
+}
+
 void audience_topics(const struct audience *audience, struct wire_topics *topics) {
     topics->count = audience->topic_count;
     for (size_t i = 0; i < audience->topic_count; i++) {
-        const struct fan_topic *topic = audience->memberships[i].topic;
-        topics->names[i] = (struct slice){topic->name, topic->name_length};
+        topics->names[i] = name_of(audience->memberships[i].topic);
     }
+}
+
+void audience_append_refresh(const struct audience *audience, struct buf *out,
+                             const struct position *position, enum sse_refresh_reason reason,
+                             uint64_t dropped) {
+    struct wire_topics topics;
+    audience_topics(audience, &topics);
+    sse_id(out, position, (struct slice){0});
+    sse_refresh(out, reason, dropped, topics.names, topics.count);
 }
 
 struct fan_topic *audience_topic(const struct audience *audience, struct slice name) {
     for (size_t i = 0; i < audience->topic_count; i++) {
         struct fan_topic *topic = audience->memberships[i].topic;
-        if (slice_equals((struct slice){topic->name, topic->name_length}, name)) {
+        if (slice_equals(name_of(topic), name)) {
             return topic;
         }
     }
@@ -215,14 +227,11 @@ void fanout_publish(struct fanout *fanout, const struct wire_event *event) {
 
 static void refresh_audience(struct audience *audience, const struct wire_refresh *message) {
     struct buf *frame = &audience->fanout->frame;
-    struct wire_topics topics;
     if (LIST_EMPTY(&audience->live)) {
         return;
     }
-    audience_topics(audience, &topics);
     frame->length = 0;
-    sse_id(frame, &message->position, (struct slice){0});
-    sse_refresh(frame, message->reason, message->dropped, topics.names, topics.count);
+    audience_append_refresh(audience, frame, &message->position, message->reason, message->dropped);
     append_frame(audience, buf_slice(frame), &message->position, NULL);
     feed_note_refresh(&audience->feed, message->reason);
 }
@@ -305,7 +314,7 @@ static void gauge_all(struct fanout *fanout) {
 
 static bool report_topic(struct buf *report, struct fan_topic *topic) {
     struct wire_report_entry entry = {
-        .topic = {topic->name, topic->name_length},
+        .topic = name_of(topic),
         .delivered = topic->delivered,
         .dropped_events = topic->dropped_events,
         .dropped_clients = topic->dropped_clients,
@@ -361,7 +370,7 @@ void fanout_resume(struct fanout *fanout, const struct position *position, void 
     struct fan_topic *next;
     wire_resume_begin(&resume, kind, position);
     HASH_ITER(hh, fanout->topics, topic, next) {
-        struct wire_resume_entry entry = {{topic->name, topic->name_length}, live_clients(topic)};
+        struct wire_resume_entry entry = {name_of(topic), live_clients(topic)};
         if (entry.clients > 0 && !wire_resume_add(&resume, &entry)) {
             send(owner, wire_resume_end(&resume, false));
             wire_resume_begin(&resume, kind, position);

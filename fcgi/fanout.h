@@ -94,6 +94,11 @@ void fanout_publish(struct fanout *fanout, const struct wire_event *event);
  * missed some. */
 void fanout_refresh(struct fanout *fanout, const struct wire_refresh *message);
 
+/* Appends the frame of a refresh about the audience's topics, with its id line. */
+void audience_append_refresh(const struct audience *audience, struct buf *out,
+                             const struct position *position, enum sse_refresh_reason reason,
+                             uint64_t dropped);
+
 /* The audience's topic of that name, or NULL. */
 struct fan_topic *audience_topic(const struct audience *audience, struct slice name);
 

@@ -99,16 +99,21 @@ void outlet_attach(struct outlet *outlet, struct feed *feed) {
     outlet->cursor = feed_cursor_at_head(feed);
 }
 
+/* The frame that the offset stands in or before, looked for from cursor.frame on. */
+static uint64_t frame_at(const struct feed *feed, struct feed_cursor cursor) {
+    while (cursor.frame < feed->next && feed_mark(feed, cursor.frame)->end <= cursor.at) {
+        cursor.frame++;
+    }
+    return cursor.frame;
+}
+
 /* Behind the record begun, and behind the frame that it ends in. */
 static struct feed_cursor behind_begun(const struct outlet *outlet) {
     struct feed_cursor cursor = outlet->cursor;
     if (outlet->is_begun && outlet->source == OUTLET_FEED) {
         cursor.at += outlet->record_left;
     }
-    while (cursor.frame < outlet->feed->next &&
-           feed_mark(outlet->feed, cursor.frame)->end <= cursor.at) {
-        cursor.frame++;
-    }
+    cursor.frame = frame_at(outlet->feed, cursor);
     if (!feed_is_at_boundary(outlet->feed, &cursor)) {
         cursor.at = feed_mark(outlet->feed, cursor.frame)->end;
         cursor.frame++;
@@ -246,9 +251,8 @@ static void plan_record(struct plan *plan, const struct outlet *outlet, enum out
 static void plan_begun(struct plan *plan, const struct outlet *outlet) {
     plan_record(plan, outlet, outlet->source, outlet->record_bytes, outlet->record_left,
                 outlet->header_left);
-    while (outlet->feed != NULL && plan->frame < outlet->feed->next &&
-           feed_mark(outlet->feed, plan->frame)->end <= plan->at) {
-        plan->frame++;
+    if (outlet->feed != NULL) {
+        plan->frame = frame_at(outlet->feed, (struct feed_cursor){plan->at, plan->frame});
     }
 }
 

@@ -31,22 +31,14 @@ static struct overflow *reopened(struct overflow **place, struct outlet *outlet)
     return *place;
 }
 
-/* Returns its length. */
-static size_t append_refresh(struct outlet *outlet, const struct audience *audience,
-                             const struct fan_loss *loss) {
-    size_t before = outlet->own.length;
-    struct wire_topics topics;
-    audience_topics(audience, &topics);
-    sse_id(&outlet->own, &audience->last, (struct slice){0});
-    sse_refresh(&outlet->own, loss->reason, loss->dropped, topics.names, topics.count);
-    return outlet->own.length - before;
-}
-
 void overflow_skip(struct overflow **place, struct outlet *outlet, struct audience *audience) {
     struct overflow *overflow = reopened(place, outlet);
     audience_count_dropped(audience, outlet, &overflow->loss);
     outlet_detach(outlet);
-    overflow->frame_bytes = append_refresh(outlet, audience, &overflow->loss);
+    size_t before = outlet->own.length;
+    audience_append_refresh(audience, &outlet->own, &audience->last, overflow->loss.reason,
+                            overflow->loss.dropped);
+    overflow->frame_bytes = outlet->own.length - before;
     outlet_attach(outlet, &audience->feed);
     audience_trim_soon(audience);
 }
