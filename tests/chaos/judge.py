@@ -483,8 +483,9 @@ class Hearing:
             self.judge.coverage["refreshes for what left the log"] += 1
         self._go_on_behind(time, dropped, position)
         self.wants_all = False
-        if position is not None:
-            self._set_position(time, position, self._age_of_id(time))
+        if position is not None:  # that of a floor is the client's own, and as old as that was
+            age = self.position_age if position == self.last_id else self._age_of_id(time)
+            self._set_position(time, position, age)
 
     def _on_told(self, time, reason, position):
         """A break has a place of its own, where a new name begins: it is told of once."""

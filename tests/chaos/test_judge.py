@@ -57,6 +57,15 @@ def test_a_resume_that_misses_nothing():
                                       run(5, 8))) == []
 
 
+def test_who_leaves_right_behind_a_floor_is_told_again():
+    """Its position is still the one from before: the refresh has not moved it."""
+    told = ("first", 8.05, at(2)), ("refresh", 8.1, "gap", None, at(2))
+    again = ("first", 8.55, at(2)), ("refresh", 8.6, "gap", None, at(2))
+    assert kinds(published(9), record(*FRESH, run(0, 1), *resumed(8.01, at(2)), *told,
+                                      *resumed(8.5, at(2)), *again, run(5, 8)),
+                 ring_capacity=4, history_bytes=1 << 20) == []
+
+
 def test_a_first_stream_need_not_get_what_was_before():
     late = (("open", 3.5, "A", None), ("first", 3.6, at(4)))
     assert kinds(published(9), record(*late, run(4, 8))) == []
