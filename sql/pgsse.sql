@@ -11,6 +11,8 @@
 --     SELECT pgsse.notify('orders', '{"id":7}', 'paid');             -- ephemeral: NOTIFY, no row
 --     CREATE TRIGGER tell AFTER INSERT OR UPDATE OR DELETE ON orders
 --         FOR EACH ROW EXECUTE FUNCTION pgsse.publish_row('orders', 'id', 'state');
+--     SELECT * FROM pgsse.history('orders', after_id => 41);
+--     SELECT * FROM pgsse.page(41, topics => '{orders,stock}');      -- for programs that follow it
 --     SELECT pgsse.prune(age => '7 days', keep => 100000);
 --     SELECT * FROM pgsse.status; TABLE pgsse.topics; TABLE pgsse.recent;
 --
@@ -24,8 +26,8 @@
 --   publish, publish_many, notify, publish_row   everybody who may connect, as with NOTIFY itself.
 --       To change that:  REVOKE USAGE ON SCHEMA pgsse FROM PUBLIC, and GRANT it to whom you like.
 --   prune          its owner, and whom you GRANT EXECUTE.
---   history, subscribe, unsubscribe, subscriptions, head, the views: whoever has the rights on the
---       tables: the owner, until you GRANT them.
+--   history, page, subscribe, unsubscribe, subscriptions, head, the views: whoever has the rights
+--       on the tables: the owner, until you GRANT them.
 -- publish and prune run with their owner's rights (SECURITY DEFINER, a fixed search_path, no
 -- dynamic SQL in them): INSERT is nobody's, not even the owner's, since a row beside the functions
 -- would have an id out of order. publish_row does not: it turns rows into JSON, which runs
@@ -104,7 +106,8 @@ CREATE TABLE IF NOT EXISTS pgsse.events (
     retry integer,
     comment text,
     is_text boolean NOT NULL DEFAULT false,    -- a string in data is sent as its text
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    bytes integer NOT NULL                     -- octets of data and comment; see _bytes
 );
 CREATE INDEX IF NOT EXISTS events_topic_id ON pgsse.events (topic, id);
 
@@ -140,7 +143,8 @@ CREATE TABLE IF NOT EXISTS pgsse.subscriptions (
 
 -- The place of the newest event: none that is committed later gets this id or a smaller one.
 CREATE OR REPLACE FUNCTION pgsse.head() RETURNS bigint
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
     SELECT greatest((SELECT max(id) FROM pgsse.events), (SELECT max(id) FROM pgsse.floors), 1)
 $$;
 
@@ -173,10 +177,34 @@ BEGIN
 END
 $$;
 
-DROP TRIGGER IF EXISTS guard ON pgsse.events;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON pgsse.events
-    FOR EACH STATEMENT WHEN (current_setting('pgsse.writer', true) IS DISTINCT FROM 'on')
-    EXECUTE FUNCTION pgsse._guard();
+-- What a page's budget counts, kept beside the event so that nobody has to fetch it for that.
+-- convert_to checks, as in _is_name.
+CREATE OR REPLACE FUNCTION pgsse._bytes(data json, comment text) RETURNS integer
+LANGUAGE sql STABLE AS $$
+    SELECT octet_length(convert_to(data::text, 'UTF8'))
+         + coalesce(octet_length(convert_to(comment, 'UTF8')), 0)
+$$;
+
+-- An older state of the table gets the column. What is in order is not touched: that would take
+-- locks that readers hold.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_attribute
+                   WHERE attrelid = 'pgsse.events'::regclass AND attname = 'bytes') THEN
+        ALTER TABLE pgsse.events ADD COLUMN bytes integer;
+        PERFORM pgsse._open(true);
+        UPDATE pgsse.events SET bytes = pgsse._bytes(data, comment);
+        PERFORM pgsse._open(false);
+        ALTER TABLE pgsse.events ALTER COLUMN bytes SET NOT NULL;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_trigger
+                   WHERE tgrelid = 'pgsse.events'::regclass AND tgname = 'guard') THEN
+        CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON pgsse.events
+            FOR EACH STATEMENT WHEN (current_setting('pgsse.writer', true) IS DISTINCT FROM 'on')
+            EXECUTE FUNCTION pgsse._guard();
+    END IF;
+END
+$$;
 
 -- ---- what is no event --------------------------------------------------------------------------
 
@@ -231,12 +259,11 @@ BEGIN
             THEN 'event must have at most 255 bytes and no control characters'
         WHEN event COLLATE "C" IN ('refresh', 'close', 'error', 'open')
             THEN 'event: refresh, close, error and open are the stream''s own'
-        WHEN id COLLATE "C" !~ '^[A-Za-z0-9_.-]{1,64}$'
+        WHEN octet_length(id) NOT BETWEEN 1 AND 64 OR id COLLATE "C" ~ '[^A-Za-z0-9_.-]'
             THEN 'id must be 1 to 64 of [A-Za-z0-9_.-]'
         WHEN retry NOT BETWEEN 0 AND 3600000
             THEN 'retry must be from 0 to 3600000'
-        WHEN octet_length(convert_to(data::text, 'UTF8')) +
-             coalesce(octet_length(convert_to(comment, 'UTF8')), 0) > 1048576
+        WHEN pgsse._bytes(data, comment) > 1048576
             THEN 'data and comment must have at most 1048576 bytes'
         WHEN pgsse._is_deeper(data::text, depth)
             THEN format('data must be nested at most %s deep', depth)
@@ -290,9 +317,9 @@ BEGIN
     END IF;
     PERFORM pgsse._begin();
     PERFORM pgsse._open(true);
-    INSERT INTO pgsse.events (id, topic, type, data, publisher_id, retry, comment, is_text)
+    INSERT INTO pgsse.events (id, topic, type, data, publisher_id, retry, comment, is_text, bytes)
     VALUES (nextval('pgsse.event_id'), topic, coalesce(nullif(event COLLATE "C", ''), 'message'),
-            data, id, retry, comment, coalesce(is_text, false))
+            data, id, retry, comment, coalesce(is_text, false), pgsse._bytes(data, comment))
     RETURNING events.id INTO drawn;
     PERFORM pgsse._open(false);
     RETURN drawn;
@@ -344,10 +371,10 @@ BEGIN
     PERFORM pgsse._begin();
     PERFORM pgsse._open(true);
     RETURN QUERY
-    INSERT INTO pgsse.events (id, topic, type, data, publisher_id, retry, comment, is_text)
+    INSERT INTO pgsse.events (id, topic, type, data, publisher_id, retry, comment, is_text, bytes)
     SELECT nextval('pgsse.event_id'), e.topic,
            coalesce(nullif(e.event COLLATE "C", ''), 'message'), e.data, e.id, e.retry, e.comment,
-           coalesce(e.is_text, false)
+           coalesce(e.is_text, false), pgsse._bytes(e.data, e.comment)
     FROM (SELECT * FROM unnest(topics, datas, events, ids, retries, comments, are_texts)
                    WITH ORDINALITY AS u(topic, data, event, id, retry, comment, is_text, n)
           ORDER BY n OFFSET 0) AS e
@@ -507,12 +534,24 @@ $$;
 
 -- ---- reading and removing ----------------------------------------------------------------------
 
+-- Plans are kept while the tables grow, so those of history and page may not depend on what is
+-- known about them: hence their settings. A topic's rows are found by comparing pairs, since
+-- nothing but the index on (topic, id) can do that: the primary key would have to be walked
+-- through the rows of all topics.
+
 -- A topic's events behind after_id, oldest first; at most 500.
 CREATE OR REPLACE FUNCTION pgsse.history(topic text, after_id bigint DEFAULT 0,
                                          max_rows integer DEFAULT 50)
 RETURNS SETOF pgsse.events
 LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET max_parallel_workers_per_gather = 0
+SET jit = off AS $$
+DECLARE
+    name text COLLATE "C" := topic;
 BEGIN
     IF topic IS NULL OR NOT pgsse._is_name(topic) THEN
         PERFORM pgsse._fail('topic must have 1 to 255 bytes and no control characters');
@@ -523,8 +562,97 @@ BEGIN
     END IF;
     RETURN QUERY
     SELECT e.* FROM pgsse.events e
-    WHERE e.topic = history.topic COLLATE "C" AND e.id > after_id
-    ORDER BY e.id LIMIT least(max_rows, 500);
+    WHERE (e.topic, e.id) > (name, after_id) AND (e.topic, e.id) <= (name, 9223372036854775807)
+    ORDER BY e.topic, e.id LIMIT least(max_rows, 500);
+END
+$$;
+
+-- For programs: what is behind after_id, up to up_to (NULL: to the end), of those topics (NULL: of
+-- all; '{}': of none), in one snapshot. First, with is_floor, the floors behind after_id, also
+-- those behind up_to: events of that topic up to that id were removed, so who stands at after_id
+-- may have missed some, and has to be told before it goes on: it will not be seen again behind the
+-- id of one of them. (Of all topics, if there are more than max_rows: one, the highest, whose topic
+-- is NULL.) Then events, ordered by id.
+--
+-- A page ends after max_rows events or max_bytes of data and comments, not before one event, and
+-- sooner where there are many topics; has_more is true on all of its events if it ended so. The
+-- next one is read behind the id of its last event.
+--
+-- Of each topic only some rows are looked at, lest a page of 64 full ones costs 64 pages; is_beyond
+-- marks the first that is too many.
+CREATE OR REPLACE FUNCTION pgsse.page(after_id bigint, up_to bigint DEFAULT NULL,
+                                      topics text[] DEFAULT NULL, max_rows integer DEFAULT 1000,
+                                      max_bytes bigint DEFAULT 4194304)
+RETURNS TABLE (id bigint, topic text, is_floor boolean, type text, data json, publisher_id text,
+               retry integer, comment text, is_text boolean, has_more boolean)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET max_parallel_workers_per_gather = 0
+SET jit = off AS $$
+DECLARE
+    last_id bigint := coalesce(up_to, 9223372036854775807);
+    each bigint := least(max_rows, greatest(100, 4 * max_rows::bigint
+                                                / nullif(cardinality(topics), 0)));
+BEGIN
+    IF coalesce(after_id, -1) < 0 OR up_to < 0 THEN
+        PERFORM pgsse._fail('after_id and up_to must be 0 or more');
+    ELSIF coalesce(max_rows, 0) < 1 OR coalesce(max_bytes, 0) < 1 THEN
+        PERFORM pgsse._fail('max_rows and max_bytes must be 1 or more');
+    END IF;
+    RETURN QUERY
+    WITH wanted AS (
+        SELECT DISTINCT t COLLATE "C" AS topic FROM unnest(topics) AS t WHERE t IS NOT NULL
+    ), found AS (
+        (SELECT f.id, f.topic
+         FROM pgsse.floors f WHERE topics IS NULL AND f.id > after_id
+         ORDER BY f.id LIMIT max_rows::bigint + 1)
+        UNION ALL
+        SELECT f.id, w.topic
+        FROM wanted w CROSS JOIN LATERAL (
+            SELECT f.id FROM pgsse.floors f WHERE f.topic = w.topic OFFSET 0) AS f
+        WHERE f.id > after_id
+    ), counted AS (
+        SELECT f.*, topics IS NULL AND count(*) OVER () > max_rows AS are_too_many FROM found f
+    )
+    SELECT c.id, c.topic, true, NULL::text, NULL::json, NULL::text, NULL::integer, NULL::text,
+           NULL::boolean, false
+    FROM counted c WHERE NOT c.are_too_many
+    UNION ALL
+    SELECT (SELECT max(f.id) FROM pgsse.floors f), NULL, true, NULL, NULL, NULL, NULL, NULL, NULL,
+           false
+    WHERE (SELECT bool_or(c.are_too_many) FROM counted c);
+
+    RETURN QUERY
+    WITH wanted AS (
+        SELECT DISTINCT t COLLATE "C" AS topic FROM unnest(topics) AS t WHERE t IS NOT NULL
+    ), found AS (
+        (SELECT e.id, e.topic, e.bytes, false AS is_beyond
+         FROM pgsse.events e WHERE topics IS NULL AND e.id > after_id AND e.id <= last_id
+         ORDER BY e.id LIMIT max_rows::bigint + 1)
+        UNION ALL
+        SELECT e.id, w.topic, e.bytes, e.n > each
+        FROM wanted w CROSS JOIN LATERAL (
+            SELECT e.id, e.bytes, row_number() OVER (ORDER BY e.topic, e.id) AS n
+            FROM pgsse.events e
+            WHERE (e.topic, e.id) > (w.topic, after_id) AND (e.topic, e.id) <= (w.topic, last_id)
+            ORDER BY e.topic, e.id LIMIT each + 1) AS e
+    ), summed AS (
+        SELECT f.*, count(*) OVER s AS n, sum(f.bytes) OVER s AS bytes_so_far,
+               bool_or(f.is_beyond) OVER s AS is_cut, count(*) OVER () AS all_rows
+        FROM found f WINDOW s AS (ORDER BY f.id ROWS UNBOUNDED PRECEDING)
+    ), kept AS (
+        SELECT s.*, count(*) OVER () AS kept_rows FROM summed s
+        WHERE s.n = 1 OR (s.n <= max_rows AND s.bytes_so_far <= max_bytes AND NOT s.is_cut)
+    )
+    SELECT k.id, k.topic, false, e.type, e.data, e.publisher_id, e.retry, e.comment,
+           e.is_text, k.kept_rows < k.all_rows
+    FROM kept k LEFT JOIN LATERAL (
+        SELECT e.* FROM pgsse.events e
+        WHERE e.topic = k.topic AND e.id = k.id OFFSET 0) AS e ON true
+    ORDER BY k.id;
 END
 $$;
 
@@ -596,6 +724,47 @@ BEGIN
 END
 $$;
 
+-- Tells that a user's open streams may carry less now; "" is every user. Only a COMMIT sends it.
+CREATE OR REPLACE FUNCTION pgsse._recheck() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    everybody text := '{"recheck":""}';
+    payloads text[];
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        payloads := ARRAY[everybody];
+    ELSE
+        payloads := ARRAY(SELECT DISTINCT '{"recheck":' || to_json(user_id) || '}' FROM old_rows
+                          LIMIT 1001);
+        -- So many, or what was never made by subscribe and does not fit into a notification.
+        IF cardinality(payloads) > 1000 OR
+           EXISTS (SELECT FROM unnest(payloads) AS p WHERE octet_length(p) > 7999) THEN
+            payloads := ARRAY[everybody];
+        END IF;
+    END IF;
+    PERFORM pg_notify('forge_events', p) FROM unnest(payloads) AS p;
+    RETURN NULL;
+END
+$$;
+
+DO $$
+BEGIN
+    IF (SELECT count(*) FROM pg_trigger WHERE tgfoid = 'pgsse._recheck'::regproc AND
+        tgrelid = 'pgsse.subscriptions'::regclass) < 3 THEN
+        DROP TRIGGER IF EXISTS recheck_deleted ON pgsse.subscriptions;
+        CREATE TRIGGER recheck_deleted AFTER DELETE ON pgsse.subscriptions
+            REFERENCING OLD TABLE AS old_rows EXECUTE FUNCTION pgsse._recheck();
+        DROP TRIGGER IF EXISTS recheck_updated ON pgsse.subscriptions;
+        CREATE TRIGGER recheck_updated AFTER UPDATE ON pgsse.subscriptions
+            REFERENCING OLD TABLE AS old_rows EXECUTE FUNCTION pgsse._recheck();
+        DROP TRIGGER IF EXISTS recheck_truncated ON pgsse.subscriptions;
+        CREATE TRIGGER recheck_truncated AFTER TRUNCATE ON pgsse.subscriptions
+            EXECUTE FUNCTION pgsse._recheck();
+    END IF;
+END
+$$;
+
 -- Whether it was new.
 CREATE OR REPLACE FUNCTION pgsse.subscribe(user_id text, channel text) RETURNS boolean
 LANGUAGE plpgsql
@@ -607,7 +776,7 @@ BEGIN
 END
 $$;
 
--- Whether there was one.
+-- Whether there was one. Open streams lose it at COMMIT; so they do when its row is deleted.
 CREATE OR REPLACE FUNCTION pgsse.unsubscribe(user_id text, channel text) RETURNS boolean
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -627,19 +796,30 @@ SET search_path = pg_catalog, pg_temp AS $$
     SELECT s.channel FROM pgsse.subscriptions s WHERE s.user_id = $1 COLLATE "C" ORDER BY 1
 $$;
 
+-- For programs: which of the pairs of a user and a channel are subscriptions, by their numbers.
+CREATE OR REPLACE FUNCTION pgsse.subscribed(numbers integer[], user_ids text[], channels text[])
+RETURNS SETOF integer
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+    SELECT w.n FROM unnest($1, $2, $3) AS w(n, user_id, channel)
+    JOIN pgsse.subscriptions s
+      ON s.user_id = w.user_id COLLATE "C" AND s.channel = w.channel COLLATE "C"
+    ORDER BY w.n
+$$;
+
 -- ---- to look at --------------------------------------------------------------------------------
 
 CREATE OR REPLACE VIEW pgsse.topics AS
 SELECT coalesce(e.topic, f.topic) AS topic, coalesce(e.events, 0) AS events, e.first_id, e.last_id,
        coalesce(e.bytes, 0) AS bytes, e.last_at, f.id AS removed_up_to
 FROM (SELECT topic, count(*) AS events, min(id) AS first_id, max(id) AS last_id,
-             sum(octet_length(data::text)) AS bytes, max(created_at) AS last_at
+             sum(bytes) AS bytes, max(created_at) AS last_at
       FROM pgsse.events GROUP BY topic) AS e
 FULL JOIN pgsse.floors f USING (topic)
 ORDER BY 1;
 
 CREATE OR REPLACE VIEW pgsse.recent AS
-SELECT id, created_at, topic, type, octet_length(data::text) AS bytes, left(data::text, 100) AS data
+SELECT id, created_at, topic, type, bytes, left(data::text, 100) AS data
 FROM pgsse.events ORDER BY id DESC LIMIT 100;
 
 -- publishing_pid is the backend whose turn it is to publish; publishers_waiting wait for its end.

@@ -25,12 +25,11 @@ BEGIN
     IF to_regclass('pgsse.seen') IS NOT NULL THEN
         LOCK TABLE pgsse.seen IN SHARE ROW EXCLUSIVE MODE;
     END IF;
-    IF to_regclass('pgsse.events') IS NOT NULL THEN
-        DROP TRIGGER IF EXISTS guard ON pgsse.events;
-    END IF;
     FOR command IN
         SELECT format('DROP TRIGGER %I ON %s', tgname, tgrelid::regclass) FROM pg_trigger
-        WHERE tgfoid = to_regprocedure('pgsse.publish_row()') AND tgparentid = 0
+        WHERE tgparentid = 0 AND tgfoid IN (
+            to_regprocedure('pgsse.publish_row()'), to_regprocedure('pgsse._guard()'),
+            to_regprocedure('pgsse._recheck()'))
     LOOP
         EXECUTE command;
     END LOOP;
@@ -47,8 +46,9 @@ BEGIN
         SELECT format('DROP FUNCTION %s', oid::regprocedure) FROM pg_proc
         WHERE pronamespace = to_regnamespace('pgsse') AND proname IN (
             'version', 'head', '_guard', '_open', '_fail', '_is_name', '_is_deeper', '_problem',
-            '_begin', 'publish', 'publish_many', 'channel', 'notify', 'publish_row', 'history',
-            'prune', '_check_subscription', 'subscribe', 'unsubscribe', 'subscriptions')
+            '_begin', '_bytes', 'publish', 'publish_many', 'channel', 'notify', 'publish_row',
+            'history', 'page', 'prune', '_check_subscription', '_recheck', 'subscribe',
+            'unsubscribe', 'subscriptions', 'subscribed')
     LOOP
         EXECUTE command;
     END LOOP;

@@ -64,8 +64,12 @@ def shared(cluster):
 
 
 @pytest.fixture
-def deploy():
+def deploy(request):
     """deploy(database_url, **settings): a Deployment with nothing started yet."""
+    # In whatever order a test names them: its programs end before their schema is dropped, or that
+    # and their statements deadlock.
+    for name in {"durable", "fragile"} & set(request.fixturenames):
+        request.getfixturevalue(name)
     deployments = []
 
     def new(database_url, **settings):

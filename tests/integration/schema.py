@@ -28,11 +28,14 @@ def uninstall(database):
 
 @contextlib.contextmanager
 def installed(database):
-    """Leaves the database as empty as it was."""
+    """Leaves the database as empty as it was, also after a test that failed in a transaction."""
     install(database)
-    yield database
-    database.execute("DROP SCHEMA IF EXISTS pgsse CASCADE; DROP SCHEMA public CASCADE;"
-                     " CREATE SCHEMA public; GRANT ALL ON SCHEMA public TO PUBLIC")
+    try:
+        yield database
+    finally:
+        database.close()
+        database.execute("DROP SCHEMA IF EXISTS pgsse CASCADE; DROP SCHEMA public CASCADE;"
+                         " CREATE SCHEMA public; GRANT ALL ON SCHEMA public TO PUBLIC")
 
 
 @pytest.fixture(name="durable")
@@ -57,3 +60,9 @@ def value(database, sql, arguments=None):
 
 def column(database, sql, arguments=None):
     return [row for row, in database.execute(sql, arguments)]
+
+
+def publish(database, topic, count):
+    """The ids of so many events."""
+    return column(database, "SELECT pgsse.publish(%s, to_json(n)) FROM generate_series(1, %s) n",
+                  (topic, count))

@@ -1,6 +1,8 @@
 """The schema comes and goes: installed again and again, over what is there, and taken away."""
 
 import contextlib
+import json
+import re
 import shutil
 import subprocess
 
@@ -50,6 +52,30 @@ def test_what_is_missing_is_made(durable):
     assert column(durable, OBJECTS) == objects
     assert value(durable, "SELECT pgsse.version()") == 1
     assert value(durable, "SELECT pgsse.publish('alpha', '3')") == 4, "no id is used twice"
+
+
+def test_a_table_without_bytes(durable):
+    """An older state of itself: the column comes, and with what belongs into it."""
+    durable.execute("""SELECT pgsse.publish('alpha', '"\u20ac"', comment => '\u00e4'),
+        pgsse.publish('alpha', '{}')""")
+    objects = column(durable, OBJECTS)
+    durable.execute("ALTER TABLE pgsse.events DROP COLUMN bytes CASCADE")
+    install(durable)
+    assert column(durable, OBJECTS) == objects
+    assert column(durable, "SELECT bytes FROM pgsse.events ORDER BY id") == [7, 2]
+    assert refusal(durable, "SELECT pgsse._open(true);"
+                            " UPDATE pgsse.events SET bytes = NULL")[0] == "23502"
+    assert refusal(durable, "DELETE FROM pgsse.events")[0] == "42501", "the guard is up again"
+
+
+def test_beside_who_reads_before_he_publishes(durable):
+    """It does not wait for him, so that he need not wait for it while it does."""
+    with contextlib.closing(durable.connect()) as other, other.cursor() as cursor:
+        cursor.execute("BEGIN; SELECT pgsse.subscribe('ann', 'a'), pgsse.unsubscribe('ann', 'a');"
+                       " SELECT count(*) FROM pgsse.history('alpha'), pgsse.page(0);"
+                       " SELECT pgsse.head()")
+        assert run_script_impatiently(durable) == (0, "")
+        cursor.execute("SELECT pgsse.publish('alpha', '1'); COMMIT")
 
 
 def test_what_was_granted_stays(durable):
@@ -162,7 +188,7 @@ ALLOWED = [
     "SELECT pgsse.channel('alpha')",
 ]
 FORBIDDEN = [
-    "INSERT INTO pgsse.events (id, topic, type, data) VALUES (9, 'alpha', 'message', '1')",
+    "INSERT INTO pgsse.events (id, topic, type, data, bytes) VALUES (9, 'a', 'message', '1', 1)",
     "UPDATE pgsse.events SET id = id + 1",
     "DELETE FROM pgsse.events",
     "TRUNCATE pgsse.events",
@@ -174,8 +200,11 @@ FORBIDDEN = [
     "SELECT pgsse._begin()",
     "SELECT pgsse.prune(keep => 0)",
     "SELECT pgsse.history('alpha')",
+    "SELECT pgsse.page(0)",
     "SELECT pgsse.subscribe('ann', 'alpha')",
     "SELECT pgsse.subscriptions('ann')",
+    "SELECT pgsse.subscribed('{}', '{}', '{}')",
+    "SELECT pgsse.head()",
     "TABLE pgsse.status",
     "TABLE pgsse.topics",
     "TABLE pgsse.recent",
@@ -211,6 +240,38 @@ def test_who_may_what(durable, stranger):
                 FOR EACH ROW EXECUTE FUNCTION pgsse.publish_row('alpha');
             INSERT INTO t VALUES (1)""")
     assert value(durable, "SELECT count(*) FROM pgsse.events") == 5
+
+
+def statement(name):
+    """What the broker runs, from its source."""
+    source = (SQL.parent / "broker" / "table.c").read_text()
+    text = re.search(rf'\b{name}(?:\[\] =)?((?:\s|PATIENCE|"(?:[^"\\]|\\.)*")+)', source)[1]
+    words = re.findall(r'PATIENCE|"(?:[^"\\]|\\.)*"', text)
+    return "".join(statement(word) if word == "PATIENCE" else json.loads(word) for word in words)
+
+
+def test_what_the_broker_needs(durable, stranger):
+    """SELECT on these tables; its first statement finds out when one is missing."""
+    durable.execute("SELECT pgsse.publish('alpha', '1') FROM generate_series(1, 3);"
+                    " SELECT pgsse.prune(keep => 1), pgsse.subscribe('ann', 'alpha')")
+    with stranger.cursor() as cursor:
+        for name in ("look_statement", "page_statement", "check_statement"):
+            cursor.execute(f"PREPARE {name} AS {statement(name)}")
+        tables = ["events", "floors", "subscriptions"]
+        for missing in tables:
+            durable.execute(f"GRANT SELECT ON pgsse.{', pgsse.'.join(tables)} TO stranger;"
+                            f" REVOKE SELECT ON pgsse.{missing} FROM stranger")
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                cursor.execute("EXECUTE look_statement ('9000')")
+        durable.execute("GRANT SELECT ON pgsse.subscriptions TO stranger")
+        cursor.execute("EXECUTE look_statement ('9000')")
+        assert cursor.fetchall()[0][:2] == (1, 4)
+        for topics in ("NULL", "'{alpha}'"):
+            cursor.execute(f"EXECUTE page_statement ('9000', 2, 4, {topics}, 10, 1000)")
+            assert [row[:3] for row in cursor.fetchall()] == [
+                (3, "alpha", True), (4, "alpha", False)]
+        cursor.execute("EXECUTE check_statement ('9000', '{1,2}', '{ann,bob}', '{alpha,alpha}')")
+        assert cursor.fetchall() == [(1,)]
 
 
 def test_no_function_of_a_stranger_runs_with_the_owners_rights(durable, stranger):

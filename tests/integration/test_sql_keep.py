@@ -1,18 +1,14 @@
 """What the schema keeps, for how long, and how it is read: history, prune, subscriptions, views."""
 
 import contextlib
-import threading
+import json
 
 import pytest
 
-from schema import column, fixture_durable, refusal, value
+from cluster import Listener
+from schema import column, fixture_durable, publish, refusal, value
 
 __all__ = ["fixture_durable"]
-
-
-def publish(database, topic, count):
-    return column(database, "SELECT pgsse.publish(%s, to_json(n)) FROM generate_series(1, %s) n",
-                  (topic, count))
 
 
 def kept(database, topic=None):
@@ -156,70 +152,6 @@ def test_a_rolled_back_prune(durable):
     assert refusal(durable, "DELETE FROM pgsse.events")[0] == "42501", "the guard is up again"
 
 
-def page(database, after, rows):
-    """What the broker reads in one statement: a page, and the floors above its start."""
-    sql = ("SELECT (SELECT coalesce(json_agg(id ORDER BY id), '[]') FROM (SELECT id FROM"
-           " pgsse.events WHERE id > %(after)s ORDER BY id LIMIT %(rows)s) AS p),"
-           " (SELECT coalesce(json_object_agg(topic, id), '{}') FROM pgsse.floors"
-           " WHERE id > %(after)s)")
-    (answer,) = database.execute(sql, {"after": after, "rows": rows})
-    return answer
-
-
-def test_a_prune_between_two_pages(durable):
-    """The second page says of which topics something is missing."""
-    ids = publish(durable, "alpha", 6) + publish(durable, "beta", 2)
-    first, missing = page(durable, 0, 3)
-    assert first == ids[:3] and missing == {}
-    prune(durable, "keep => 1")
-    second, missing = page(durable, first[-1], 3)
-    assert second == [ids[5], ids[7]] and missing == {"alpha": ids[4], "beta": ids[6]}
-    assert page(durable, ids[6], 3) == ([ids[7]], {}), "nothing is missing behind the floor"
-
-
-def test_while_others_publish_prune_and_read(durable):
-    """Nobody fails; what a page leaves out lies at or below a floor that the same page tells."""
-    is_over = threading.Event()
-    failures, published, removed, pages = [], {"t1": [], "t2": []}, [], []
-
-    def work(step, results):
-        connection = durable.connect()
-        try:
-            with contextlib.closing(connection), connection.cursor() as cursor:
-                while not is_over.is_set():
-                    cursor.execute(step)
-                    results += [row for row, in cursor.fetchall()]
-        except Exception as failure:  # pylint: disable=broad-except
-            failures.append(failure)
-
-    steps = [(f"SELECT pgsse.publish_many(array_fill('{topic}'::text, ARRAY[5]),"
-              " array_fill('1'::json, ARRAY[5]))", published[topic]) for topic in published]
-    steps += [("SELECT pgsse.prune('1 ms', 40, 60)", removed)] * 2
-    threads = [threading.Thread(target=work, args=step) for step in steps]
-    for thread in threads:
-        thread.start()
-    after = 1
-    while not failures and sum(map(len, published.values())) < 3000:
-        # It lags, so that there is something for the prunes to remove before it.
-        is_behind = value(durable, "SELECT pgsse.head()") > after + 300
-        ids, missing = page(durable, after, 50) if is_behind else ([], {})
-        if ids:
-            pages.append((after, ids, missing))
-            after = ids[-1]
-    is_over.set()
-    for thread in threads:
-        thread.join()
-    assert not failures
-    assert sum(removed) + len(kept(durable)) == sum(map(len, published.values()))
-    unread = 0
-    for start, ids, missing in pages:
-        for topic, all_ids in published.items():
-            gone = {n for n in all_ids if start < n <= ids[-1]}.difference(ids)
-            assert all(number <= missing.get(topic, 0) for number in gone)
-            unread += len(gone)
-    assert unread > 0, "or nothing was tested"
-
-
 # ---- subscriptions -------------------------------------------------------------------------------
 
 def test_subscriptions(durable):
@@ -241,6 +173,98 @@ def test_subscriptions(durable):
 def test_subscriptions_that_cannot_be(durable, user, channel):
     for name in ("subscribe", "unsubscribe"):
         assert refusal(durable, f"SELECT pgsse.{name}(%s, %s)", (user, channel))[0] == "22023"
+
+
+def subscribed_of(database, pairs):
+    """Which of them are subscriptions, by their places in the list."""
+    users, channels = map(list, zip(*pairs))
+    return column(database, "SELECT pgsse.subscribed(%s::integer[], %s::text[], %s::text[])",
+                  (list(range(len(pairs))), users, channels))
+
+
+def test_which_pairs_are_subscriptions(subscribed):
+    assert subscribed_of(subscribed, [
+        ("ann", "alpha"), ("ann", "gamma"), ("eve", "alpha"), (ODD_USER, "beta"), ("alpha", "ann"),
+        ("bob", "beta"), ("ann", "alpha"), ("Ann", "alpha"), ("ann", "ALPHA"), ("", ""),
+        (None, "alpha"), ("ann", None), ("ann", "alpha "), ("ann' OR '1'='1", "alpha"),
+        ("ann", "alpha'; DROP TABLE pgsse.subscriptions; --"), ("{ann}", "%"),
+        ("bob", "alpha")]) == [0, 3, 5, 6, 16], "each time it is asked for, in order"
+    subscribed.execute("SELECT pgsse.unsubscribe('ann', 'alpha')")
+    assert subscribed_of(subscribed, [("ann", "alpha"), ("ann", "beta")]) == [1]
+
+
+def test_numbers_of_pairs_are_the_askers(subscribed):
+    assert column(subscribed, "SELECT pgsse.subscribed(ARRAY[7, 2147483647, -3, 7, 5],"
+                              " array_fill('ann'::text, ARRAY[5]),"
+                              " '{alpha,beta,alpha,beta,gamma}')") == [-3, 7, 7, 2147483647]
+
+
+@pytest.mark.parametrize("arguments", ["'{}', '{}', '{}'", "NULL, NULL, NULL", "'{1}', '{}', '{}'",
+                                       "'{1}', '{ann}', '{}'", "'{1}', '{ann}', NULL",
+                                       "'{1}', '{NULL}', '{NULL}'"])
+def test_no_pairs_at_all(subscribed, arguments):
+    assert column(subscribed, f"SELECT pgsse.subscribed({arguments})") == []
+
+
+def test_many_pairs(durable):
+    durable.execute("INSERT INTO pgsse.subscriptions SELECT 'u' || n, 'c' || n"
+                    " FROM generate_series(1, 20000) AS n")
+    pairs = [(f"u{number}", f"c{number + number % 2}") for number in range(1, 8193)]
+    assert subscribed_of(durable, pairs) == list(range(1, 8192, 2))
+
+
+def rechecks(database, *statements):
+    """The users whose streams are to be looked at after that."""
+    listener = Listener(database, ["forge_events"])
+    for statement in statements:
+        database.execute(statement)
+    database.execute("NOTIFY forge_events, 'end'")
+    heard = listener.heard(1)
+    while heard[-1][1] != "end":
+        heard = listener.heard(len(heard) + 1)
+    listener.close()
+    return sorted(json.loads(payload)["recheck"] for _, payload in heard[:-1])
+
+
+ODD_USER = "a\"b\\c'; DROP TABLE pgsse.events; -- \u00e4"
+
+
+@pytest.fixture(name="subscribed")
+def fixture_subscribed(durable):
+    for user in ("ann", "bob", ODD_USER):
+        durable.execute("SELECT pgsse.subscribe(%s, c) FROM unnest(ARRAY['alpha', 'beta']) c",
+                        (user,))
+    return durable
+
+
+def test_who_unsubscribes_is_told_of(subscribed):
+    assert rechecks(subscribed, "SELECT pgsse.unsubscribe('ann', 'alpha')") == ["ann"]
+    assert rechecks(subscribed, "SELECT pgsse.unsubscribe('ann', 'alpha')") == [], "there was none"
+    assert rechecks(subscribed, "SELECT pgsse.subscribe('ann', 'alpha')",
+                    "SELECT pgsse.subscribe('ann', 'alpha')") == []
+    assert rechecks(subscribed, "BEGIN; SELECT pgsse.unsubscribe('ann', 'alpha'); ROLLBACK") == []
+
+
+def test_who_is_deleted_is_told_of(subscribed):
+    """Whoever may write the table needs no function for it."""
+    assert rechecks(subscribed, "DELETE FROM pgsse.subscriptions WHERE user_id <> 'bob'") == sorted(
+        ["ann", ODD_USER]), "once each"
+    assert rechecks(subscribed, "DELETE FROM pgsse.subscriptions WHERE user_id = 'ann'") == []
+    assert rechecks(subscribed, "UPDATE pgsse.subscriptions SET user_id = 'eve'") == ["bob"]
+    assert rechecks(subscribed, "UPDATE pgsse.subscriptions SET channel = 'x'"
+                                " WHERE channel = 'beta'") == ["eve"]
+
+
+def test_everybody_is_told_of(subscribed):
+    assert rechecks(subscribed, "TRUNCATE pgsse.subscriptions") == [""]
+    some = "INSERT INTO pgsse.subscriptions SELECT n::text, 'c' FROM generate_series(1, {}) n"
+    subscribed.execute(some.format(1000))
+    assert len(rechecks(subscribed, "DELETE FROM pgsse.subscriptions")) == 1000
+    subscribed.execute(some.format(1001))
+    assert rechecks(subscribed, "DELETE FROM pgsse.subscriptions") == [""]
+    subscribed.execute("ALTER TABLE pgsse.subscriptions DROP CONSTRAINT subscriptions_pkey;"
+                       "INSERT INTO pgsse.subscriptions VALUES (repeat('x', 8000), 'c')")
+    assert rechecks(subscribed, "DELETE FROM pgsse.subscriptions") == [""], "it can be deleted"
 
 
 # ---- views ---------------------------------------------------------------------------------------
