@@ -16,14 +16,25 @@ static void note_oddity(struct broker *broker, struct slice topic) {
     }
 }
 
-static struct payload *frame_of(struct broker *broker, const struct event *event) {
+void broker_position(const struct broker *broker, struct position *position) {
+    markers_position(&broker->markers, position);
+    position->durable = broker->table.head;
+}
+
+struct cursor broker_cursor(const struct broker *broker) {
+    return (struct cursor){broker->markers.count, broker->table.head};
+}
+
+static struct payload *frame_of(const struct event *event, bool is_durable,
+                                const struct position *position) {
     struct wire_event message = {
+        .is_durable = is_durable,
+        .position = *position,
         .topic = event->topic,
         .publisher_id = event->publisher_id,
         .id_at = event->id_at,
         .body = event->body,
     };
-    markers_position(&broker->markers, &message.position);
     return wire_encode_event(&message);
 }
 
@@ -45,14 +56,18 @@ static void fan_out(struct broker *broker, struct topic *topic, struct payload *
     }
 }
 
-static void broker_publish(struct broker *broker, const struct event *event) {
+static void broker_publish(struct broker *broker, const struct event *event,
+                           enum history_kind kind) {
     struct topic *topic = topics_touch(&broker->topics, event->topic);
+    struct position position;
     topic->published++;
     broker->totals.published++;
     note_oddity(broker, event->topic);
+    broker_position(broker, &position);
+    struct cursor at = broker_cursor(broker);
     bool is_wanted = topic->subscribers > 0;
-    struct payload *frame = frame_of(broker, event);
-    history_add(&broker->history, topic, broker->markers.count, frame);
+    struct payload *frame = frame_of(event, kind == HISTORY_DURABLE, &position);
+    history_add(&broker->history, kind, topic, &at, frame);
     if (is_wanted) {
         fan_out(broker, topic, frame);
     }
@@ -75,6 +90,17 @@ void broker_visit_handlers(struct broker *broker, void *argument,
         }
         handler = next;
     }
+}
+
+static void send_frame(struct handler *handler, void *frame) {
+    handler_send(handler, frame);
+}
+
+/* Connections of the user, or of all, have to be looked up again. */
+static void tell_recheck(struct broker *broker, struct slice user) {
+    struct payload *frame = wire_encode_recheck(user);
+    broker_visit_handlers(broker, frame, send_frame);
+    payload_unref(&frame);
 }
 
 static void serve_held(struct broker *broker) {
@@ -103,6 +129,16 @@ static void hear_marker(struct broker *broker, struct slice payload, int sender_
     }
 }
 
+/* A durable event may be new in the table, or somebody's rights to a connection are less. */
+static void hear_hint(struct broker *broker, struct slice payload) {
+    struct buf user = {0};
+    (void)table_ask_reading(&broker->table);
+    if (event_parse_recheck(payload, &user)) {
+        tell_recheck(broker, buf_slice(&user));
+    }
+    buf_release(&user);
+}
+
 void broker_receive(struct broker *broker, const char *channel, struct slice payload,
                     int sender_pid) {
     struct event event;
@@ -113,11 +149,106 @@ void broker_receive(struct broker *broker, const char *channel, struct slice pay
     broker->last_notification_wall_ms = wall_ms();
     if (strcmp(channel, MARKER_CHANNEL) == 0) {
         hear_marker(broker, payload, sender_pid);
+    } else if (strcmp(channel, SCHEMA_CHANNEL) == 0) {
+        hear_hint(broker, payload);
     } else if (event_parse(&broker->parser, payload, &event, &reason)) {
-        broker_publish(broker, &event);
+        broker_publish(broker, &event, HISTORY_EPHEMERAL);
     } else {
         note_bad(broker, channel, reason);
     }
+}
+
+/* --- durable events ------------------------------------------------------------------------- */
+
+void broker_receive_row(struct broker *broker, const struct event_row *row) {
+    struct event event;
+    const char *reason;
+    if (event_from_row(&broker->parser, row, &event, &reason)) {
+        broker_publish(broker, &event, HISTORY_DURABLE);
+    } else {
+        note_bad(broker, "the table", reason);
+    }
+}
+
+struct payload *broker_row_frame(struct broker *broker, const struct event_row *row, uint64_t id) {
+    struct event event;
+    struct position position = {.durable = id};
+    const char *reason;
+    return event_from_row(&broker->parser, row, &event, &reason) ? frame_of(&event, true, &position)
+                                                                 : NULL;
+}
+
+/* Live clients are told now, in order with the rest; others when they come to it. */
+void broker_receive_gap(struct broker *broker, const struct page_gap *gap) {
+    struct slice topic = {gap->topic, gap->topic_length};
+    struct wire_refresh message = {.is_durable = true,
+                                   .topic = topic,
+                                   .reason = SSE_REFRESH_GAP,
+                                   .dropped = SSE_DROPPED_UNKNOWN};
+    struct handler *handler = TAILQ_FIRST(&broker->handlers);
+    history_note_pruned(&broker->history, topic, gap->id);
+    broker_position(broker, &message.position);
+    struct payload *frame = wire_encode_refresh(&message);
+    while (handler != NULL) {
+        struct handler *next = TAILQ_NEXT(handler, link);
+        handler_on_gap(handler, gap, frame);
+        handler = next;
+    }
+    payload_unref(&frame);
+}
+
+void broker_on_table_looked(struct broker *broker) {
+    broker->table_fault[0] = '\0';
+    broker_judge(broker);
+}
+
+void broker_on_table_read(struct broker *broker) {
+    serve_held(broker);
+}
+
+static void wake_resuming(struct broker *broker) {
+    struct handler *handler;
+    TAILQ_FOREACH(handler, &broker->handlers, link) {
+        if (handler->state == HANDLER_RESUMING) {
+            handler_refill_soon(handler);
+        }
+    }
+}
+
+void broker_on_page(struct broker *broker, struct page *page) {
+    struct replay *replay;
+    while ((replay = TAILQ_FIRST(&page->waiting)) != NULL) {
+        replay_on_page(replay);
+    }
+    wake_resuming(broker);
+}
+
+/* What somebody has up to an id of another table is nothing that this one can go on from: so it
+ * goes on from its head, and everybody is told. */
+static void tell_table_changed(struct broker *broker) {
+    struct wire_refresh message = {
+        .is_durable = true, .reason = SSE_REFRESH_GAP, .dropped = SSE_DROPPED_UNKNOWN};
+    struct handler *handler = TAILQ_FIRST(&broker->handlers);
+    broker_position(broker, &message.position);
+    struct payload *frame = wire_encode_refresh(&message);
+    while (handler != NULL) {
+        struct handler *next = TAILQ_NEXT(handler, link);
+        handler_on_table_changed(handler, frame);
+        handler = next;
+    }
+    payload_unref(&frame);
+}
+
+void broker_on_table_changed(struct broker *broker, bool was_known) {
+    if (was_known) {
+        history_forget(&broker->history);
+    }
+    history_start_durable(&broker->history, broker->table.head);
+    if (was_known) {
+        tell_table_changed(broker);
+    }
+    broker_judge(broker);
+    serve_held(broker);
 }
 
 /* --- condition ----------------------------------------------------------------------------
@@ -139,7 +270,7 @@ void broker_judge(struct broker *broker) {
     } else if (!canary_is_connected(&broker->canary)) {
         fault = "the query connection is not up yet";
     } else {
-        fault = broker->listen_fault;
+        fault = broker->listen_fault[0] != '\0' ? broker->listen_fault : broker->table_fault;
     }
     if (fault[0] == '\0') {
         broker->degraded_since_ms = 0;
@@ -157,20 +288,18 @@ static void note_error(struct broker *broker, char *place, const char *kind, con
     broker_judge(broker);
 }
 
-static void send_frame(struct handler *handler, void *frame) {
-    handler_send(handler, frame);
-}
-
 /* Whatever was sent while nobody listened is missing, and everybody is told so, before anything
  * that was received afterwards: live clients now, the others when they come to this place. */
 static void tell_break(struct broker *broker) {
     struct wire_refresh message = {.reason = SSE_REFRESH_GAP, .dropped = SSE_DROPPED_UNKNOWN};
     markers_break(&broker->markers, loop_now_ms(broker->loop));
-    markers_position(&broker->markers, &message.position);
+    broker_position(broker, &message.position);
+    struct cursor at = broker_cursor(broker);
     struct payload *frame = wire_encode_refresh(&message);
-    history_add_break(&broker->history, broker->markers.count, frame);
+    history_add(&broker->history, HISTORY_BREAK, NULL, &at, frame);
     broker_visit_handlers(broker, frame, send_frame);
     payload_unref(&frame);
+    tell_recheck(broker, (struct slice){"", 0}); /* nobody heard whose rights have changed */
 }
 
 static void tell_hook(struct broker *broker, enum hook_event event, const char *reason) {
@@ -191,14 +320,16 @@ void broker_on_listening(struct broker *broker) {
     tell_hook(broker, broker->has_listened ? HOOK_RECONNECT_SUCCESS : HOOK_CONNECT, NULL);
     broker->attempts = 0;
     broker->listening_since_ms = wall_ms();
-    if (broker->has_listened) {
+    bool is_again = broker->has_listened;
+    broker->has_listened = true;
+    if (is_again) {
         broker->totals.reconnects++;
         tell_break(broker);
     }
-    broker->has_listened = true;
     broker_judge(broker);
     serve_held(broker);
     canary_on_listening(&broker->canary);
+    table_on_listening(&broker->table, is_again);
 }
 
 static void on_hook_done(void *owner) {
@@ -240,6 +371,12 @@ void broker_on_query_lost(struct broker *broker, const char *reason) {
     hook_tell(&broker->hook, HOOK_ERROR, &facts);
 }
 
+void broker_on_table_lost(struct broker *broker, const char *reason) {
+    struct hook_facts facts = {.reason = broker->table_fault};
+    note_error(broker, broker->table_fault, "the table of durable events cannot be read", reason);
+    hook_tell(&broker->hook, HOOK_ERROR, &facts);
+}
+
 /* Once for each time that it rises above queue_warn. */
 void broker_on_queue_usage(struct broker *broker, double usage) {
     char reason[BROKER_REASON_BYTES];
@@ -272,12 +409,12 @@ void broker_refuse_database(struct broker *broker, const char *encoding) {
 static void on_health(void *owner, uint64_t token, uint16_t status, struct slice document) {
     static const char busy[] =
         "{\"status\":\"degraded\",\"reason\":\"the handler does not keep up\"}";
-    struct wire_health message = {token, status, document};
+    struct wire_document message = {token, status, document};
     if (!handler_has_room(owner, document.length + WIRE_HEADER_BYTES + 64)) {
         message.status = 503;
         message.document = slice_of(busy);
     }
-    handler_take(owner, wire_encode_health(&message));
+    handler_take(owner, wire_encode_document(&message));
 }
 
 void broker_ask_health(struct broker *broker, struct handler *handler, uint64_t token,
@@ -316,6 +453,7 @@ struct broker *broker_create(struct loop *loop, const struct config *config) {
     topics_init(&broker->topics);
     listener_init(&broker->listener, broker);
     canary_init(&broker->canary, broker);
+    table_init(&broker->table, broker);
     health_init(&broker->health, broker);
     hook_init(&broker->hook, loop, config->hook, config->hook_timeout);
     markers_init(&broker->markers, config->marker_memory, broker->listener.channels,
@@ -333,6 +471,7 @@ bool broker_start(struct broker *broker, char *reason) {
     }
     listener_start(&broker->listener);
     canary_start(&broker->canary);
+    table_start(&broker->table);
     loop_timer_start(broker->loop, &broker->tick, BROKER_TICK_MS, on_tick);
     return true;
 }
@@ -346,9 +485,11 @@ void broker_destroy(struct broker **place) {
     while ((handler = TAILQ_FIRST(&broker->handlers)) != NULL) {
         handler_close(handler, "the broker stops");
     }
+    loop_reap(broker->loop); /* their replays may wait for pages */
     loop_timer_stop(broker->loop, &broker->tick);
     listener_release(&broker->listener);
     canary_release(&broker->canary);
+    table_release(&broker->table);
     health_release(&broker->health);
     history_release(&broker->history);
     hook_release(&broker->hook);

@@ -7,8 +7,11 @@
  *   handler_send       and of which every handler with a subscriber gets a reference;
  *   on_flush           at the end of the turn writes what waits for a handler, in one go
  *
- * broker_receive is the only way in: it knows nothing of libpq, so another source of events can be
- * plugged in, and tests drive it by hand.
+ * Of a durable event the notification is only a hint: the table is read, and broker_receive_row
+ * takes each row the same way.
+ *
+ * These two are the only ways in: they know nothing of libpq, so another source of events can be
+ * plugged in, and tests drive them by hand.
  *
  * Never here: anything that waits. A slow handler never slows the reading of Postgres. */
 #pragma once
@@ -25,6 +28,7 @@
 #include "log.h"
 #include "markers.h"
 #include "status.h"
+#include "table.h"
 #include "topics.h"
 
 enum { BROKER_REASON_BYTES = 256 };
@@ -49,6 +53,7 @@ struct broker {
     struct loop *loop;           /* borrowed */
     struct listener listener;
     struct canary canary;
+    struct table table;
     struct markers markers;
     struct topics topics;
     struct history history;
@@ -71,6 +76,7 @@ struct broker {
     char degraded_reason[BROKER_REASON_BYTES];
     char listen_fault[BROKER_REASON_BYTES]; /* why LISTEN was lost; "" when a marker came since */
     char query_fault[BROKER_REASON_BYTES];  /* the same; "" when a statement completed since */
+    char table_fault[BROKER_REASON_BYTES];  /* the same; "" when it was looked at since */
     int exit_status;                        /* of the process, once the loop has stopped */
     char exit_reason[BROKER_REASON_BYTES];  /* why it is not 0 */
 
@@ -94,7 +100,22 @@ void broker_destroy(struct broker **broker);
 void broker_receive(struct broker *broker, const char *channel, struct slice payload,
                     int sender_pid);
 
+/* A durable event was read: it has the table's head as its id. */
+void broker_receive_row(struct broker *broker, const struct event_row *row);
+
+/* Durable events of the topic ("": of any) up to that id were pruned before they were read. */
+void broker_receive_gap(struct broker *broker, const struct page_gap *gap);
+
+/* The frame of a durable event with that id, or NULL if it is none that can be sent. The caller's.
+ */
+struct payload *broker_row_frame(struct broker *broker, const struct event_row *row,
+                                 uint64_t id) must_check;
+
 bool broker_is_listening(const struct broker *broker);
+
+/* Where we are now: as clients are told, and in our own count. */
+void broker_position(const struct broker *broker, struct position *position);
+struct cursor broker_cursor(const struct broker *broker) must_check;
 
 /* Calls visit for every handler that is served; it may close the one it visits. */
 void broker_visit_handlers(struct broker *broker, void *argument,
@@ -119,6 +140,12 @@ void broker_on_deaf(struct broker *broker, const char *reason);
 void broker_on_queue_usage(struct broker *broker, double usage);
 void broker_on_query_completed(struct broker *broker); /* a statement on it */
 void broker_on_query_lost(struct broker *broker, const char *reason);
+void broker_on_table_looked(struct broker *broker); /* whether it is there, is known again */
+void broker_on_table_read(struct broker *broker);   /* a reading is complete */
+void broker_on_table_lost(struct broker *broker, const char *reason);
+/* It has come, has gone, or is another one; was_known: not for the first time. */
+void broker_on_table_changed(struct broker *broker, bool was_known);
+void broker_on_page(struct broker *broker, struct page *page); /* READY */
 void broker_refuse_database(struct broker *broker, const char *encoding);
 void broker_on_report(struct broker *broker, uint32_t before, uint32_t serial);
 void broker_on_handler_closed(struct broker *broker, struct handler *handler);

@@ -3,6 +3,7 @@
 #include "json.h"
 #include "sse.h"
 #include "topic.h"
+#include "utf8.h"
 
 /* The members that matter, as they were sent; text.length 0: absent. */
 struct members {
@@ -47,28 +48,45 @@ static bool read_string(struct json_value value, struct buf *out) {
     return true;
 }
 
-static bool read_names(struct event_parser *parser, const struct members *members,
-                       const char **reason) {
-    if (!read_string(members->topic, &parser->topic) ||
-        !topic_is_valid(buf_slice(&parser->topic))) {
-        *reason = "\"topic\" must be a string of 1 to 255 bytes without control characters";
+static const char bad_topic[] =
+    "\"topic\" must be a string of 1 to 255 bytes without control characters";
+static const char bad_type[] =
+    "\"event\" must be a string of at most 255 bytes without control characters";
+static const char bad_comment[] = "\"comment\" must be a string";
+static const char bad_id[] = "\"id\" must be 1 to 64 of [A-Za-z0-9_.-]";
+
+static bool check_names(const struct event_parser *parser, const char **reason) {
+    if (!topic_is_valid(buf_slice(&parser->topic))) {
+        *reason = bad_topic;
         return false;
     }
-    if (!read_string(members->event, &parser->type) ||
-        (parser->type.length > 0 && !event_type_is_valid(buf_slice(&parser->type)))) {
-        *reason = "\"event\" must be a string of at most 255 bytes without control characters";
+    if (parser->type.length > 0 && !event_type_is_valid(buf_slice(&parser->type))) {
+        *reason = bad_type;
         return false;
     }
-    if (!read_string(members->id, &parser->publisher_id) ||
-        (!is_absent(members->id) && !publisher_id_is_valid(buf_slice(&parser->publisher_id)))) {
-        *reason = "\"id\" must be 1 to 64 of [A-Za-z0-9_.-]";
-        return false;
-    }
-    if (!read_string(members->comment, &parser->comment)) {
-        *reason = "\"comment\" must be a string";
+    if (parser->publisher_id.length > 0 &&
+        !publisher_id_is_valid(buf_slice(&parser->publisher_id))) {
+        *reason = bad_id;
         return false;
     }
     return true;
+}
+
+static bool read_names(struct event_parser *parser, const struct members *members,
+                       const char **reason) {
+    if (!read_string(members->topic, &parser->topic)) {
+        *reason = bad_topic;
+    } else if (!read_string(members->event, &parser->type)) {
+        *reason = bad_type;
+    } else if (!read_string(members->id, &parser->publisher_id) ||
+               (!is_absent(members->id) && parser->publisher_id.length == 0)) {
+        *reason = bad_id;
+    } else if (!read_string(members->comment, &parser->comment)) {
+        *reason = bad_comment;
+    } else {
+        return check_names(parser, reason);
+    }
+    return false;
 }
 
 static bool read_retry(const struct members *members, struct sse_event *sse, const char **reason) {
@@ -123,6 +141,22 @@ static bool parse_object(struct slice payload, struct members *members, const ch
     return true;
 }
 
+static void build(struct event_parser *parser, struct sse_event *sse, struct event *event) {
+    sse->comment = buf_slice(&parser->comment);
+    sse->type = buf_slice(&parser->type);
+    sse->data = buf_slice(&parser->data);
+    parser->body.length = 0;
+    event->id_at = sse_event_body(&parser->body, sse);
+    event->body = buf_slice(&parser->body);
+    event->topic = buf_slice(&parser->topic);
+    event->publisher_id = buf_slice(&parser->publisher_id);
+}
+
+static void copy(struct buf *place, struct slice text) {
+    place->length = 0;
+    buf_append_slice(place, text);
+}
+
 bool event_parse(struct event_parser *parser, struct slice payload, struct event *event,
                  const char **reason) {
     struct members members = {0};
@@ -131,15 +165,56 @@ bool event_parse(struct event_parser *parser, struct slice payload, struct event
         !read_retry(&members, &sse, reason) || !read_data(parser, &members, reason)) {
         return false;
     }
-    sse.comment = buf_slice(&parser->comment);
-    sse.type = buf_slice(&parser->type);
-    sse.data = buf_slice(&parser->data);
-    parser->body.length = 0;
-    event->id_at = sse_event_body(&parser->body, &sse);
-    event->body = buf_slice(&parser->body);
-    event->topic = buf_slice(&parser->topic);
-    event->publisher_id = buf_slice(&parser->publisher_id);
+    build(parser, &sse, event);
     return true;
+}
+
+bool event_from_row(struct event_parser *parser, const struct event_row *row, struct event *event,
+                    const char **reason) {
+    struct json_value data;
+    struct json_error error;
+    struct sse_event sse = {0};
+    if (!json_parse(row->data, &data, &error)) {
+        *reason = error.message;
+        return false;
+    }
+    if (!utf8_is_valid(row->comment)) {
+        *reason = bad_comment;
+        return false;
+    }
+    struct members members = {
+        .data = data,
+        .retry = {JSON_NUMBER, row->retry},
+        .text = {JSON_BOOL, slice_of(row->is_text ? "true" : "false")},
+    };
+    copy(&parser->topic, row->topic);
+    copy(&parser->type, row->type);
+    copy(&parser->publisher_id, row->publisher_id);
+    copy(&parser->comment, row->comment);
+    if (!check_names(parser, reason) || !read_retry(&members, &sse, reason) ||
+        !read_data(parser, &members, reason)) {
+        return false;
+    }
+    build(parser, &sse, event);
+    return true;
+}
+
+bool event_parse_recheck(struct slice payload, struct buf *user) {
+    struct json_value document;
+    struct json_error error;
+    struct json_value key;
+    struct json_value value;
+    if (!json_parse(payload, &document, &error) || document.type != JSON_OBJECT) {
+        return false;
+    }
+    struct json_members members = {.object = document.text};
+    while (json_next_member(&members, &key, &value)) {
+        if (json_string_is(key, "recheck") && value.type == JSON_STRING) {
+            json_string_decode(value, user);
+            return true;
+        }
+    }
+    return false;
 }
 
 void event_parser_release(struct event_parser *parser) {

@@ -1,4 +1,4 @@
-/* The text of a notification -> an event, ready for the wire. Pure.
+/* The text of a notification, or a row of the table -> an event, ready for the wire. Pure.
  *
  * The envelope is an object: {"topic":"alpha","data":<any JSON>}, and optionally
  *
@@ -16,6 +16,18 @@
 #include "buf.h"
 
 enum { EVENT_RETRY_MAX_MS = 3600000 };
+
+/* The same from a row of the table (sql/pgsse.sql), which its functions have checked; but a row may
+ * have been put there around them. Empty: none. */
+struct event_row {
+    struct slice topic;
+    struct slice type;
+    struct slice data; /* JSON */
+    struct slice publisher_id;
+    struct slice retry; /* a decimal */
+    struct slice comment;
+    bool is_text;
+};
 
 /* Slices point into the parser and are good until its next event. */
 struct event {
@@ -35,7 +47,13 @@ struct event_parser {
     struct buf body;
 };
 
-/* False when the payload is no event: *reason is static and names the field. */
+/* False when it is no event: *reason is static and names the field. */
 bool event_parse(struct event_parser *parser, struct slice payload, struct event *event,
                  const char **reason) must_check;
+bool event_from_row(struct event_parser *parser, const struct event_row *row, struct event *event,
+                    const char **reason) must_check;
+/* A hint that a user's rights to channels have changed: {"recheck":"<user>"}. *user is appended to;
+ * an empty one is everybody. */
+bool event_parse_recheck(struct slice payload, struct buf *user) must_check;
+
 void event_parser_release(struct event_parser *parser);

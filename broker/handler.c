@@ -1,6 +1,7 @@
 #include "handler.h"
 
 #include "broker.h"
+#include "document.h"
 #include "log.h"
 #include "topic.h"
 
@@ -13,7 +14,9 @@ enum {
     HANDLER_READ_BYTES = 64 * 1024,
     HANDLER_DEADLINE_MS = 10000, /* for HELLO and RESUME, and for a frame that was begun */
     HANDLER_POSITION_MS = 1000,
-    HANDLER_WAITING_MAX = 65536,        /* subscriptions on their way, and questions */
+    HANDLER_WAITING_MAX = 65536, /* subscriptions on their way, and questions */
+    HTTP_OK = 200,
+    HTTP_UNAVAILABLE = 503,
     HANDLER_REFILL_BYTES = 1024 * 1024, /* so much at most is made for it in one turn */
 };
 
@@ -46,6 +49,11 @@ void handler_close(struct handler *handler, const char *reason) {
     struct subscription *subscription;
     while ((subscription = LIST_FIRST(&handler->subscriptions)) != NULL) {
         topics_end(&broker->topics, subscription);
+    }
+    struct replay *replay;
+    struct replay *next;
+    HASH_ITER(hh, handler->replays, replay, next) {
+        replay_set_aside(replay);
     }
     TAILQ_REMOVE(&broker->handlers, handler, link);
     broker->handler_count--;
@@ -86,7 +94,7 @@ static void on_refill(struct loop_timer *timer) {
 }
 
 void handler_refill_soon(struct handler *handler) {
-    bool has_more = (handler->state == HANDLER_RESUMING && handler->resume.is_place) ||
+    bool has_more = (handler->state == HANDLER_RESUMING && handler->resume.is_decided) ||
                     !TAILQ_EMPTY(&handler->ready);
     if (has_more && handler_wants_more(handler)) {
         loop_timer_start(handler->broker->loop, &handler->refill, 0, on_refill);
@@ -154,7 +162,7 @@ void handler_send(struct handler *handler, struct payload *frame) {
 
 void handler_tell_position(struct handler *handler) {
     struct wire_position message = {0};
-    markers_position(&handler->broker->markers, &message.position);
+    broker_position(handler->broker, &message.position);
     if (handler->state == HANDLER_SERVED &&
         !position_equals(&message.position, &handler->position_sent)) {
         handler->position_sent = message.position;
@@ -173,7 +181,7 @@ void handler_tell_subscribed(struct handler *handler, const struct wire_position
 
 static void answer_question(struct handler *handler, struct position_question *question) {
     struct wire_position message = {.token = question->token};
-    markers_position(&handler->broker->markers, &message.position);
+    broker_position(handler->broker, &message.position);
     TAILQ_REMOVE(&handler->questions, question, link);
     handler->question_count--;
     free(question);
@@ -185,7 +193,8 @@ static void answer_questions(struct handler *handler) {
     const struct broker *broker = handler->broker;
     struct position_question *question;
     while (handler->state == HANDLER_SERVED && broker_is_listening(broker) &&
-           broker->markers.is_public && (question = TAILQ_FIRST(&handler->questions)) != NULL) {
+           table_serves(&broker->table, 0) && broker->markers.is_public &&
+           (question = TAILQ_FIRST(&handler->questions)) != NULL) {
         answer_question(handler, question);
     }
 }
@@ -202,6 +211,40 @@ void handler_serve_held(struct handler *handler) {
         replay = next;
     }
     answer_questions(handler);
+}
+
+void handler_on_gap(struct handler *handler, const struct page_gap *gap, struct payload *frame) {
+    struct replay *replay;
+    struct replay *next;
+    struct slice topic = {gap->topic, gap->topic_length};
+    if (handler->state == HANDLER_RESUMING) {
+        resume_on_gap(handler, gap);
+    } else if (handler->state == HANDLER_SERVED &&
+               (topic.length == 0 || topics_subscription(&handler->broker->topics, topic, handler,
+                                                         &handler->subscriptions) != NULL)) {
+        handler_send(handler, frame);
+    }
+    if (handler->state != HANDLER_CLOSED) {
+        HASH_ITER(hh, handler->replays, replay, next) {
+            replay_on_gap(replay, gap);
+        }
+    }
+}
+
+void handler_on_table_changed(struct handler *handler, struct payload *frame) {
+    struct replay *replay;
+    struct replay *next;
+    if (handler->state == HANDLER_RESUMING) {
+        resume_on_table_changed(handler);
+    } else if (handler->state == HANDLER_SERVED) {
+        handler_send(handler, frame);
+    }
+    if (handler->state != HANDLER_CLOSED) {
+        HASH_ITER(hh, handler->replays, replay, next) {
+            replay_on_table_changed(replay);
+        }
+        handler_refill_soon(handler);
+    }
 }
 
 void handler_on_resumed(struct handler *handler) {
@@ -242,7 +285,8 @@ static bool topics_are_valid(const struct wire_topics *topics) {
 }
 
 static bool has_waiting_room(struct handler *handler) {
-    if (HASH_COUNT(handler->replays) + handler->question_count < HANDLER_WAITING_MAX) {
+    size_t replays = HASH_COUNT(handler->replays) - handler->live_connections;
+    if (replays + handler->question_count < HANDLER_WAITING_MAX) {
         return true;
     }
     part_with(handler, "too many of its requests wait");
@@ -299,7 +343,11 @@ static bool on_unsubscribe(struct handler *handler, struct slice body) {
     }
     struct replay *replay = replay_find(handler, message.token);
     if (replay != NULL) {
-        replay_end(&replay); /* before the topics that it borrows */
+        replay_leave(&replay);
+        return true;
+    }
+    if (message.form == WIRE_FORM_CONNECTIONS) {
+        return message.token != 0; /* it has just been refused */
     }
     for (size_t i = 0; i < message.topics.count; i++) {
         if (!topics_unsubscribe(&handler->broker->topics, message.topics.names[i], handler,
@@ -312,7 +360,7 @@ static bool on_unsubscribe(struct handler *handler, struct slice body) {
 
 static bool on_ask_position(struct handler *handler, struct slice body) {
     uint64_t token;
-    if (!wire_decode_ask_position(body, &token)) {
+    if (!wire_decode_ask(body, &token)) {
         return false;
     }
     if (has_waiting_room(handler)) {
@@ -331,6 +379,24 @@ static bool on_ask_health(struct handler *handler, struct slice body) {
         return false;
     }
     broker_ask_health(handler->broker, handler, message.token, message.limit);
+    return true;
+}
+
+static bool answer_at_once(struct handler *handler, struct slice body, uint16_t status,
+                           void (*write)(const struct broker *broker, struct buf *out)) {
+    struct wire_document message = {.status = status};
+    struct buf document = {0};
+    if (!wire_decode_ask(body, &message.token)) {
+        return false;
+    }
+    write(handler->broker, &document);
+    message.document = buf_slice(&document);
+    if (!handler_has_room(handler, document.length + WIRE_HEADER_BYTES + 64)) {
+        message.status = HTTP_UNAVAILABLE;
+        message.document = slice_of("{\"error\":\"the handler does not keep up\"}");
+    }
+    handler_take(handler, wire_encode_document(&message));
+    buf_release(&document);
     return true;
 }
 
@@ -400,6 +466,11 @@ static bool on_frame(struct handler *handler, const struct wire_frame *frame) {
         return on_ask_health(handler, frame->body);
     case WIRE_REPORT:
         return on_report(handler, frame->body);
+    case WIRE_ASK_CONNECTIONS:
+        return answer_at_once(handler, frame->body, HTTP_OK, document_connections);
+    case WIRE_ASK_STATUS:
+        return answer_at_once(handler, frame->body, document_health_status(handler->broker),
+                              document_short_health);
     case WIRE_WELCOME:
     case WIRE_ACCEPTED:
     case WIRE_REFUSED:
@@ -408,7 +479,8 @@ static bool on_frame(struct handler *handler, const struct wire_frame *frame) {
     case WIRE_REPLAY:
     case WIRE_EVENT:
     case WIRE_POSITION:
-    case WIRE_HEALTH:
+    case WIRE_DOCUMENT:
+    case WIRE_RECHECK:
     case WIRE_ASK_REPORT:
     case WIRE_GOODBYE:
         break;

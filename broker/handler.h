@@ -55,6 +55,7 @@ struct handler {
     struct loop_timer refill; /* the next turn: replays go on */
     struct question_list questions;
     size_t question_count;
+    size_t live_connections;       /* of the replays */
     struct position position_sent; /* the last that it knows of */
     int64_t position_sent_ms;
     uint32_t report_asked; /* serial of the last ASK_REPORT */
@@ -82,6 +83,12 @@ bool handler_wants_more(const struct handler *handler) must_check;
 
 /* Answers what is held and can be answered now. */
 void handler_serve_held(struct handler *handler);
+
+/* Durable events were pruned before they were read; the frame tells live clients so. */
+void handler_on_gap(struct handler *handler, const struct page_gap *gap, struct payload *frame);
+
+/* The table has come, has gone, or is another one; the frame tells live clients so. */
+void handler_on_table_changed(struct handler *handler, struct payload *frame);
 
 /* RESUMING: it has reached the head. */
 void handler_on_resumed(struct handler *handler);

@@ -1,4 +1,4 @@
-/* The health document: what the broker knows and what its handlers report, as JSON.
+/* Who asks for the health document (document.h), and when it can be written.
  *
  * Handlers report once a second by themselves; who asks for health gets figures of this moment:
  * all handlers are asked, and the document is built when all have answered or after
@@ -10,10 +10,7 @@
 
 struct broker;
 
-enum {
-    HEALTH_WAIT_MS = 200,
-    HEALTH_TOPIC_BYTES_MAX = 512 * 1024 /* of their list: no more topics, whatever was asked */
-};
+enum { HEALTH_WAIT_MS = 200 };
 
 /* document is good during the call; status is that of HTTP. */
 typedef void health_callback(void *owner, uint64_t token, uint16_t status, struct slice document);

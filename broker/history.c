@@ -65,9 +65,17 @@ static void raise_floor(uint64_t *floor, uint64_t place) {
 }
 
 static void evict(struct history *history, struct history_entry *entry) {
-    raise_floor(entry->topic == NULL ? &history->break_floor
-                                     : &history->floors[floor_slot(entry->topic)],
-                entry->place);
+    switch (entry->kind) {
+    case HISTORY_EPHEMERAL:
+        raise_floor(&history->floors[floor_slot(entry->topic)], entry->at.place);
+        break;
+    case HISTORY_BREAK:
+        raise_floor(&history->break_floor, entry->at.place);
+        break;
+    case HISTORY_DURABLE:
+        raise_floor(&history->durable_floors[floor_slot(entry->topic)], entry->at.durable);
+        break;
+    }
     history->dropped++;
     drop(history, entry);
 }
@@ -80,12 +88,26 @@ void history_release(struct history *history) {
     check(history->bytes == 0);
 }
 
+void history_start_durable(struct history *history, uint64_t id) {
+    history->durable_start = id;
+}
+
+void history_forget(struct history *history) {
+    struct history_entry *entry;
+    while ((entry = TAILQ_FIRST(&history->entries)) != NULL) {
+        evict(history, entry);
+    }
+    memset(history->durable_floors, 0, sizeof history->durable_floors);
+}
+
 /* --- coming ---------------------------------------------------------------------------------- */
 
-static void add(struct history *history, struct topic *topic, uint64_t place,
-                struct payload *frame) {
+void history_add(struct history *history, enum history_kind kind, struct topic *topic,
+                 const struct cursor *at, struct payload *frame) {
     struct history_entry *entry = must_alloc(sizeof *entry);
-    *entry = (struct history_entry){.place = place, .topic = topic, .frame = payload_ref(frame)};
+    check((topic == NULL) == (kind == HISTORY_BREAK));
+    *entry = (struct history_entry){
+        .kind = kind, .at = *at, .topic = topic, .frame = payload_ref(frame)};
     history->bytes -= trail_cost(history, topic);
     trail_push(trail_of(history, topic), entry);
     history->bytes += trail_cost(history, topic) + entry_bytes(entry);
@@ -99,14 +121,14 @@ static void add(struct history *history, struct topic *topic, uint64_t place,
     }
 }
 
-void history_add(struct history *history, struct topic *topic, uint64_t place,
-                 struct payload *frame) {
-    check(topic != NULL);
-    add(history, topic, place, frame);
-}
-
-void history_add_break(struct history *history, uint64_t place, struct payload *frame) {
-    add(history, NULL, place, frame);
+void history_note_pruned(struct history *history, struct slice topic, uint64_t id) {
+    unsigned hash;
+    if (topic.length == 0) {
+        raise_floor(&history->durable_start, id);
+        return;
+    }
+    HASH_VALUE(topic.at, topic.length, hash); /* as the topics' table has it */
+    raise_floor(&history->durable_floors[hash % HISTORY_FLOORS], id);
 }
 
 /* --- reading --------------------------------------------------------------------------------- */
@@ -116,28 +138,41 @@ uint64_t history_floor(const struct history *history, const struct topic *topic)
     return floor > history->break_floor ? floor : history->break_floor;
 }
 
+uint64_t history_durable_floor(const struct history *history, const struct topic *topic) {
+    uint64_t floor = history->durable_floors[floor_slot(topic)];
+    return floor > history->durable_start ? floor : history->durable_start;
+}
+
+bool history_is_new(const struct history_entry *entry, const struct cursor *cursor) {
+    return entry->kind == HISTORY_DURABLE ? entry->at.durable > cursor->durable
+                                          : entry->at.place > cursor->place;
+}
+
 static const struct history_entry *earlier(const struct history_entry *a,
                                            const struct history_entry *b) {
     if (a == NULL || b == NULL) {
         return a == NULL ? b : a;
     }
-    return a->place < b->place ? a : b;
+    bool is_before =
+        a->at.place != b->at.place ? a->at.place < b->at.place : a->at.durable < b->at.durable;
+    return is_before ? a : b;
 }
 
 const struct history_entry *history_next(const struct history *history, struct topic *const *topics,
-                                         size_t topic_count, uint64_t place) {
-    const struct history_entry *next = trail_after(&history->breaks, place);
+                                         size_t topic_count, const struct cursor *cursor) {
+    const struct history_entry *next = trail_after(&history->breaks, cursor);
     for (size_t i = 0; i < topic_count; i++) {
-        next = earlier(next, trail_after(&topics[i]->trail, place));
+        next = earlier(next, trail_after(&topics[i]->trail, cursor));
     }
     return next;
 }
 
-const struct history_entry *history_after(const struct history *history, uint64_t place) {
+const struct history_entry *history_after(const struct history *history,
+                                          const struct cursor *cursor) {
     const struct history_entry *found = NULL;
     const struct history_entry *entry;
     TAILQ_FOREACH_REVERSE(entry, &history->entries, history_list, link) {
-        if (entry->place <= place) {
+        if (entry->at.place <= cursor->place && entry->at.durable <= cursor->durable) {
             break;
         }
         found = entry;

@@ -130,6 +130,7 @@ void listener_init(struct listener *listener, struct broker *broker) {
         listener->channels[i] = listener->names[i];
     }
     listener->channels[TOPIC_CHANNELS] = MARKER_CHANNEL;
+    listener->channels[TOPIC_CHANNELS + 1] = SCHEMA_CHANNEL;
     qsort(listener->channels, LISTENER_CHANNELS, sizeof listener->channels[0], compare_texts);
     const struct config *config = broker->config;
     struct pg_settings settings = {

@@ -5,11 +5,12 @@
 #pragma once
 
 #include "pg.h"
+#include "schema.h"
 #include "topic.h"
 
 struct broker;
 
-enum { LISTENER_CHANNELS = TOPIC_CHANNELS + 1 };
+enum { LISTENER_CHANNELS = TOPIC_CHANNELS + 2 }; /* topics, markers, hints */
 
 struct listener {
     struct broker *broker; /* borrowed */

@@ -68,6 +68,7 @@ void markers_init(struct markers *markers, int64_t memory_ms, const char *const 
     }
     snprintf(markers->set, sizeof markers->set, "%016" PRIx64, hash);
     TAILQ_INIT(&markers->by_age);
+    marker_draw(markers->origin);
     write_from_private(markers, now_ms);
 }
 
@@ -173,9 +174,18 @@ void markers_position(const struct markers *markers, struct position *position) 
     memcpy(position->marker, markers->written, sizeof position->marker);
 }
 
+void markers_origin(const struct markers *markers, struct position *position) {
+    *position = (struct position){0};
+    memcpy(position->marker, markers->origin, sizeof position->marker);
+}
+
 bool markers_resolve(const struct markers *markers, const struct position *position,
                      uint64_t *place) {
     struct marker *marker;
+    if (strcmp(position->marker, markers->origin) == 0) {
+        *place = 0;
+        return position->since == 0;
+    }
     HASH_FIND(hh, markers->by_name, position->marker, MARKER_BYTES, marker);
     if (marker == NULL || marker->is_ambiguous) {
         return false;

@@ -40,6 +40,7 @@ TAILQ_HEAD(marker_list, marker);
 struct markers {
     uint64_t count; /* notifications heard, and breaks, since the broker started */
     char set[MARKER_SET_BYTES + 1];
+    char origin[MARKER_BYTES + 1];  /* private: place 0, the start, for as long as we run */
     char written[MARKER_BYTES + 1]; /* the name that positions are written from */
     uint64_t written_place;
     bool is_public;                  /* written was sent and heard; else it is private */
@@ -79,6 +80,9 @@ enum marker_verdict markers_hear(struct markers *markers, struct slice payload, 
 
 /* Where we are now. */
 void markers_position(const struct markers *markers, struct position *position);
+
+/* Before everything that we have heard. */
+void markers_origin(const struct markers *markers, struct position *position);
 
 /* The place that a position means in our count. False if its marker is unknown, ambiguous or too
  * old, or if we have not counted so far (or not without a break). */

@@ -130,7 +130,7 @@ struct subscription *topics_subscription(const struct topics *topics, struct sli
 bool topics_unsubscribe(struct topics *topics, struct slice name, const struct handler *handler,
                         const struct subscription_list *list) {
     struct subscription *subscription = topics_subscription(topics, name, handler, list);
-    if (subscription == NULL || subscription->clients == subscription->catching_up) {
+    if (subscription == NULL || subscription->clients == subscription->by_token) {
         return false;
     }
     lose_clients(topics, subscription, 1);

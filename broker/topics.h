@@ -18,8 +18,9 @@ struct subscription {
     struct topic *topic;     /* borrowed: it lives as long as its subscriptions */
     struct handler *handler; /* borrowed: it ends its subscriptions before it goes */
     uint64_t clients;        /* at least 1 */
-    uint64_t catching_up;    /* of these: a replay needs the topic for them, they are not live */
+    uint64_t by_token;       /* of these: a replay (replay.h) speaks for them */
     uint64_t floor_told;     /* the handler's RESUME: the floor that it was told of */
+    uint64_t gap_told;       /* the same, of what was pruned */
     uint64_t pending_events; /* as the handler reported last */
     uint64_t queued_bytes;
     LIST_ENTRY(subscription) of_topic;
@@ -68,7 +69,7 @@ struct topic *topics_touch(struct topics *topics, struct slice name);
 struct topic *topics_subscribe(struct topics *topics, struct slice name, struct handler *handler,
                                struct subscription_list *list, uint32_t clients);
 
-/* One client less; false if the handler has none there that is live. */
+/* One client less; false if the handler has none there but those that replays speak for. */
 bool topics_unsubscribe(struct topics *topics, struct slice name, const struct handler *handler,
                         const struct subscription_list *list) must_check;
 

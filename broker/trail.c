@@ -25,7 +25,7 @@ static void resize(struct trail *trail, uint32_t size) {
 }
 
 void trail_push(struct trail *trail, struct history_entry *entry) {
-    check(trail->count == 0 || (*slot(trail, trail->count - 1))->place < entry->place);
+    check(trail->count == 0 || history_is_new(entry, &(*slot(trail, trail->count - 1))->at));
     if (trail->count == trail->size) {
         check(trail->size <= UINT32_MAX / 4);
         resize(trail, trail->size == 0 ? 1 : 2 * trail->size);
@@ -50,16 +50,22 @@ void trail_drop_first(struct trail *trail) {
     }
 }
 
-struct history_entry *trail_after(const struct trail *trail, uint64_t place) {
+/* Before the first entry behind either part of the cursor nothing is new; from there on what moves
+ * only the other part is not. */
+struct history_entry *trail_after(const struct trail *trail, const struct cursor *cursor) {
     uint32_t low = 0;
     uint32_t high = trail->count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if ((*slot(trail, middle))->place > place) {
+        const struct cursor *at = &(*slot(trail, middle))->at;
+        if (at->place > cursor->place || at->durable > cursor->durable) {
             high = middle;
         } else {
             low = middle + 1;
         }
+    }
+    while (low < trail->count && !history_is_new(*slot(trail, low), cursor)) {
+        low++;
     }
     return low == trail->count ? NULL : *slot(trail, low);
 }

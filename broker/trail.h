@@ -1,12 +1,13 @@
-/* The entries of the log that are about one thing (a topic, or breaks), in the order of their
- * places. Pure: a ring that grows, searched by place. It borrows its entries.
+/* The entries of the log that are about one thing (a topic, or breaks), in the order in which they
+ * came. Pure: a ring that grows, searched by cursor. It borrows its entries.
  *
- * Whoever replays stands at a place, not at an entry: nothing has to be told to it when entries
- * leave, and any number of clients read the same trail. */
+ * Whoever replays has a cursor, not an entry: nothing has to be told to it when entries leave, and
+ * any number of clients read the same trail. */
 #pragma once
 
 #include "base.h"
 
+struct cursor;
 struct history_entry;
 
 /* Zero-initialised: empty. */
@@ -19,7 +20,7 @@ struct trail {
 
 void trail_release(struct trail *trail);
 
-/* The entry's place is above those of all others. */
+/* The entry is newer than all others. */
 void trail_push(struct trail *trail, struct history_entry *entry);
 
 /* The oldest one, NULL if there is none. */
@@ -28,8 +29,9 @@ struct history_entry *trail_first(const struct trail *trail);
 /* Takes the oldest one out; an empty trail holds no memory. */
 void trail_drop_first(struct trail *trail);
 
-/* The oldest one whose place is above that one; NULL if there is none. */
-struct history_entry *trail_after(const struct trail *trail, uint64_t place);
+/* The oldest one that is new to who stands there; NULL if there is none. Cheap as long as the
+ * cursor moves on with what it is given. */
+struct history_entry *trail_after(const struct trail *trail, const struct cursor *cursor);
 
 /* Memory that it holds, besides itself. */
 size_t trail_bytes(const struct trail *trail);

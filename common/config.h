@@ -44,6 +44,8 @@ struct config {
     char *handler_users;
     char *base_path;
     char *healthz_path;
+    char *events_path;
+    char *health_path;
     int64_t history_bytes;
     int64_t ring_capacity;
     int64_t client_queue_bytes;
@@ -56,10 +58,14 @@ struct config {
     int64_t topic_idle;
     int64_t graceful_drain;
     int64_t max_body;
+    int64_t max_durable_body;
     int64_t max_notify_bytes;
     int64_t publish_timeout;
     int64_t canary_interval;
     int64_t canary_timeout;
+    int64_t table_poll;
+    int64_t retain_age;
+    int64_t retain_count;
     int64_t queue_poll;
     int64_t queue_warn;
     int64_t marker_memory;

@@ -84,6 +84,14 @@ size_t position_print(const struct position *position, char text[POSITION_TEXT_B
     return (size_t)length;
 }
 
+struct position position_durable(const struct position *position) {
+    return (struct position){.durable = position->durable};
+}
+
+bool position_is_start(const struct position *position) {
+    return position->durable == 0 && position->marker[0] == '\0';
+}
+
 bool position_equals(const struct position *a, const struct position *b) {
     return a->durable == b->durable && a->since == b->since &&
            memcmp(a->marker, b->marker, sizeof a->marker) == 0;

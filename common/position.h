@@ -36,6 +36,12 @@ enum position_kind position_parse(struct slice text, struct position *position) 
 /* Writes "D.M.S", or "D" without marker, and a NUL; returns the length. */
 size_t position_print(const struct position *position, char text[POSITION_TEXT_BYTES]);
 
+/* Its place among durable events alone. */
+struct position position_durable(const struct position *position) must_check;
+
+/* It is written "0", which asks for all that is kept. */
+bool position_is_start(const struct position *position) must_check;
+
 bool position_equals(const struct position *a, const struct position *b) must_check;
 
 /* Fresh random name from the kernel's generator; unguessable and never used again. */

@@ -212,7 +212,7 @@ struct payload *wire_encode_subscribe(const struct wire_subscribe *message) {
 bool wire_decode_subscribe(struct slice body, struct wire_subscribe *message) {
     struct reader reader = {.left = body};
     message->token = get_u64(&reader);
-    message->form = (enum wire_form)get_choice(&reader, WIRE_FORM_TOPICS + 1);
+    message->form = (enum wire_form)get_choice(&reader, WIRE_FORMS);
     message->position_kind = (enum position_kind)get_choice(&reader, POSITION_KNOWN + 1);
     get_position(&reader, &message->position);
     message->user = get_str(&reader);
@@ -238,6 +238,7 @@ bool wire_decode_credit(struct slice body, struct wire_credit *message) {
 struct payload *wire_encode_unsubscribe(const struct wire_unsubscribe *message) {
     struct buf frame = frame_begin(WIRE_UNSUBSCRIBE);
     put_u64(&frame, message->token);
+    put_u8(&frame, message->form);
     put_topics(&frame, &message->topics);
     return frame_end(&frame);
 }
@@ -245,17 +246,18 @@ struct payload *wire_encode_unsubscribe(const struct wire_unsubscribe *message) 
 bool wire_decode_unsubscribe(struct slice body, struct wire_unsubscribe *message) {
     struct reader reader = {.left = body};
     message->token = get_u64(&reader);
+    message->form = (enum wire_form)get_choice(&reader, WIRE_FORMS);
     get_topics(&reader, &message->topics);
     return is_complete(&reader);
 }
 
-struct payload *wire_encode_ask_position(uint64_t token) {
-    struct buf frame = frame_begin(WIRE_ASK_POSITION);
+struct payload *wire_encode_ask(enum wire_type type, uint64_t token) {
+    struct buf frame = frame_begin(type);
     put_u64(&frame, token);
     return frame_end(&frame);
 }
 
-bool wire_decode_ask_position(struct slice body, uint64_t *token) {
+bool wire_decode_ask(struct slice body, uint64_t *token) {
     struct reader reader = {.left = body};
     *token = get_u64(&reader);
     return is_complete(&reader) && *token != 0;
@@ -406,6 +408,7 @@ struct payload *wire_encode_accepted(const struct wire_accepted *message) {
     put_u64(&frame, message->token);
     put_u8(&frame, message->follows ? 1 : 0);
     put_position(&frame, &message->position);
+    put_topics(&frame, &message->topics);
     return frame_end(&frame);
 }
 
@@ -414,6 +417,7 @@ bool wire_decode_accepted(struct slice body, struct wire_accepted *message) {
     message->token = get_u64(&reader);
     message->follows = get_choice(&reader, 2) == 1;
     get_position(&reader, &message->position);
+    get_topics(&reader, &message->topics);
     return is_complete(&reader);
 }
 
@@ -436,6 +440,7 @@ bool wire_decode_refused(struct slice body, struct wire_refused *message) {
 struct payload *wire_encode_refresh(const struct wire_refresh *message) {
     struct buf frame = frame_begin(WIRE_REFRESH);
     put_u64(&frame, message->token);
+    put_u8(&frame, message->is_durable ? 1 : 0);
     put_str(&frame, message->topic);
     put_position(&frame, &message->position);
     put_u8(&frame, message->reason);
@@ -446,6 +451,7 @@ struct payload *wire_encode_refresh(const struct wire_refresh *message) {
 bool wire_decode_refresh(struct slice body, struct wire_refresh *message) {
     struct reader reader = {.left = body};
     message->token = get_u64(&reader);
+    message->is_durable = get_choice(&reader, 2) == 1;
     message->topic = get_str(&reader);
     get_position(&reader, &message->position);
     message->reason = (enum sse_refresh_reason)get_choice(&reader, SSE_REFRESH_REASONS);
@@ -468,6 +474,7 @@ bool wire_decode_position(struct slice body, struct wire_position *message) {
 }
 
 static void put_event(struct buf *out, const struct wire_event *event) {
+    put_u8(out, event->is_durable ? 1 : 0);
     put_position(out, &event->position);
     put_str(out, event->topic);
     put_str(out, event->publisher_id);
@@ -476,6 +483,7 @@ static void put_event(struct buf *out, const struct wire_event *event) {
 }
 
 static void get_event(struct reader *reader, struct wire_event *event) {
+    event->is_durable = get_choice(reader, 2) == 1;
     get_position(reader, &event->position);
     event->topic = get_str(reader);
     event->publisher_id = get_str(reader);
@@ -510,19 +518,31 @@ bool wire_decode_replay(struct slice body, struct wire_replay *message) {
     return is_complete(&reader);
 }
 
-struct payload *wire_encode_health(const struct wire_health *message) {
-    struct buf frame = frame_begin(WIRE_HEALTH);
+struct payload *wire_encode_document(const struct wire_document *message) {
+    struct buf frame = frame_begin(WIRE_DOCUMENT);
     put_u64(&frame, message->token);
     put_u16(&frame, message->status);
     put_str(&frame, message->document);
     return frame_end(&frame);
 }
 
-bool wire_decode_health(struct slice body, struct wire_health *message) {
+bool wire_decode_document(struct slice body, struct wire_document *message) {
     struct reader reader = {.left = body};
     message->token = get_u64(&reader);
     message->status = (uint16_t)get_integer(&reader, 2);
     message->document = get_str(&reader);
+    return is_complete(&reader);
+}
+
+struct payload *wire_encode_recheck(struct slice user) {
+    struct buf frame = frame_begin(WIRE_RECHECK);
+    put_str(&frame, user);
+    return frame_end(&frame);
+}
+
+bool wire_decode_recheck(struct slice body, struct slice *user) {
+    struct reader reader = {.left = body};
+    *user = get_str(&reader);
     return is_complete(&reader);
 }
 

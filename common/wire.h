@@ -1,5 +1,6 @@
 /* The protocol between the broker and its handlers, on a Unix stream socket. This head is its
- * specification; handler means a process (pgsse-stream), client one stream that it serves.
+ * specification; handler means a process (pgsse-stream), uplink its socket to the broker, client
+ * one stream that it serves.
  *
  * A frame is: u32 length of the body, u8 type, body. Integers are little-endian. A str is a u32
  * length and that many bytes. A position is: u64 durable, str marker (empty or 13 bytes), u64
@@ -11,31 +12,44 @@
  *                  str topic, u32 clients              second; one or more, the last has is_last
  *     SUBSCRIBE    u64 token, u8 form, u8 position kind, position, str user, str tenant, topics
  *     CREDIT       u64 token, u32 bytes                so much more may be replayed to it
- *     UNSUBSCRIBE  u64 token, topics                   the same list again; token 0: it is live
+ *     UNSUBSCRIBE  u64 token, u8 form, topics          the same list again; token 0: it is live.
+ *                                                      (A connection keeps its token; its list does
+ *                                                      not count, as it may have been narrowed.)
  *     ASK_POSITION u64 token
  *     ASK_HEALTH   u64 token, u32 limit                how many topics at most
+ *     ASK_CONNECTIONS, ASK_STATUS  u64 token           how many connections; health in short
  *     REPORT       u32 serial, u8 is_last, u32 count, count times:
  *                  str topic, u64 delivered, u64 dropped events, u64 dropped clients (each since
  *                  the last report), u64 pending events, u64 queued bytes (both now)
  *
  *   broker -> handler
  *     WELCOME      u32 magic, u16 version, u32 pid     first, once
- *     ACCEPTED     u64 token, u8 follows, position     follows: a replay or refresh comes next
- *     REFUSED      u64 token, u16 status, str text
- *     REFRESH      u64 token, str topic, position, u8 reason, u64 dropped   token 0: for every live
- *                  client, or for those of the topic, if there is one
+ *     ACCEPTED     u64 token, u8 follows, position, topics
+ *                  follows: a replay or refresh comes next (one may come in any case, where
+ *                  there was no position); topics: those of the ones asked for that the client
+ *                  may have, in the same order
+ *     REFUSED      u64 token, u16 status, str text     it may have none of them, or there is none
+ *     REFRESH      u64 token, u8 is_durable, str topic, position, u8 reason, u64 dropped
+ *                  token 0: for every live client, or for those of the topic, if there is one;
+ *                  connections only if is_durable: then durable events, too, may be missing
  *     REPLAY       u64 token, and an EVENT's body: for this client alone
  *     SUBSCRIBED   u64 token, position                 from here on the client is live
- *     EVENT        position, str topic, str publisher id, u32 id_at, str body
+ *     EVENT        u8 is_durable, position, str topic, str publisher id, u32 id_at, str body
  *     POSITION     position                            answers ASK_POSITION when token is not 0
- *     HEALTH       u64 token, u16 status, str document
+ *     DOCUMENT     u64 token, u16 status, str document    answers the last three
+ *     RECHECK      str user                            its connections, or with "" all, subscribe
+ *                                                      anew: what they may have has changed
  *     ASK_REPORT   u32 serial                          answered by REPORTs with it, up to is_last
  *     GOODBYE      str reason                          the broker closes behind it
+ *
+ * Form: TOPICS clients are sent every event of their topics. CONNECTIONS are clients that get
+ * durable events only, whose place is D alone, and only on topics that their user has subscribed to
+ * in the database: "connection" means those, here and elsewhere.
  *
  * The life of a subscription: SUBSCRIBE, then ACCEPTED or REFUSED; what is kept behind the client's
  * position as REPLAYs, with a REFRESH at each place where the broker cannot prove that nothing is
  * missing; SUBSCRIBED, when the replay has reached the head. The client is served by EVENT frames
- * from there on, and not before. Everything on a connection is applied in the order in which it
+ * from there on, and not before. Everything on an uplink is applied in the order in which it
  * came, so positions never overtake the events that they stand behind. Tokens are never used again;
  * a frame for a token that is not known any more is dropped.
  *
@@ -43,17 +57,19 @@
  * while anything is left, one of any size is sent, and the debt is carried. So what waits for one
  * client is bounded, and a client that does not read holds up nobody.
  *
- * A connection begins with RESUME: where the last one ended (position kind NONE: there was none),
- * and how many clients are live on which topics. The broker brings them to the head with EVENT and
- * REFRESH frames, exactly as if the connection had not been lost; then a POSITION follows, and only
- * then are positions told, breaks announced and subscriptions of this handler answered.
+ * An uplink begins with RESUME: where the last one ended (position kind NONE: there was none),
+ * and how many clients are live on which topics. (Connections are not among them: they
+ * subscribe anew, so that their users are looked up again.) The broker brings them to the head with
+ * EVENT and REFRESH frames, exactly as if it had not been lost; then a POSITION
+ * follows, and only then are positions told, breaks announced and subscriptions of this handler
+ * answered.
  *
  * An EVENT is sent once to a handler, however many of its clients want it. Its body is the one that
  * sse_event_body builds; position is the event's own.
  *
- * After HELLO, versions that differ end the connection: the broker says WELCOME, with its own
+ * After HELLO, versions that differ end the uplink: the broker says WELCOME, with its own
  * version, and GOODBYE; the handler ends its streams and exits, so that the web server starts the
- * one that fits. A frame that breaks these rules ends the connection with a reason; nobody else
+ * one that fits. A frame that breaks these rules ends the uplink with a reason; nobody else
  * notices. */
 #pragma once
 
@@ -63,7 +79,7 @@
 
 enum {
     WIRE_MAGIC = 0x73736770, /* "pgss" */
-    WIRE_VERSION = 2,
+    WIRE_VERSION = 3,
     WIRE_HEADER_BYTES = 5,
     WIRE_REQUEST_BYTES_MAX = 64 * 1024,       /* a body from a handler */
     WIRE_ANSWER_BYTES_MAX = 16 * 1024 * 1024, /* a body from the broker */
@@ -82,6 +98,8 @@ enum wire_type {
     WIRE_REPORT,
     WIRE_RESUME,
     WIRE_CREDIT,
+    WIRE_ASK_CONNECTIONS,
+    WIRE_ASK_STATUS,
     WIRE_WELCOME = 65,
     WIRE_ACCEPTED,
     WIRE_REFUSED,
@@ -89,14 +107,19 @@ enum wire_type {
     WIRE_SUBSCRIBED,
     WIRE_EVENT,
     WIRE_POSITION,
-    WIRE_HEALTH,
+    WIRE_DOCUMENT,
     WIRE_ASK_REPORT,
     WIRE_GOODBYE,
     WIRE_REPLAY,
+    WIRE_RECHECK,
 };
 
-/* How a door's clients want positions and frames written. */
-enum wire_form { WIRE_FORM_TOPICS /* first door: D.M.S */ };
+/* What a door's clients get, and how their positions are written. */
+enum wire_form {
+    WIRE_FORM_TOPICS,      /* first door: D.M.S */
+    WIRE_FORM_CONNECTIONS, /* third door: D, durable events only */
+};
+enum { WIRE_FORMS = WIRE_FORM_CONNECTIONS + 1 };
 
 /* Slices of decoded messages point into the frame. */
 struct wire_topics {
@@ -140,6 +163,7 @@ struct wire_credit {
 
 struct wire_unsubscribe {
     uint64_t token;
+    enum wire_form form;
     struct wire_topics topics;
 };
 
@@ -168,6 +192,7 @@ struct wire_accepted {
     uint64_t token;
     bool follows;
     struct position position;
+    struct wire_topics topics;
 };
 
 struct wire_refused {
@@ -178,6 +203,7 @@ struct wire_refused {
 
 struct wire_refresh {
     uint64_t token;
+    bool is_durable;
     struct slice topic;
     struct position position;
     enum sse_refresh_reason reason;
@@ -190,6 +216,7 @@ struct wire_position { /* and SUBSCRIBED */
 };
 
 struct wire_event {
+    bool is_durable;
     struct position position;
     struct slice topic;
     struct slice publisher_id;
@@ -202,7 +229,7 @@ struct wire_replay {
     struct wire_event event;
 };
 
-struct wire_health {
+struct wire_document {
     uint64_t token;
     uint16_t status; /* of HTTP */
     struct slice document;
@@ -230,7 +257,8 @@ struct payload *wire_encode_hello(enum wire_type type, uint32_t pid) must_check;
 struct payload *wire_encode_subscribe(const struct wire_subscribe *message) must_check;
 struct payload *wire_encode_credit(const struct wire_credit *message) must_check;
 struct payload *wire_encode_unsubscribe(const struct wire_unsubscribe *message) must_check;
-struct payload *wire_encode_ask_position(uint64_t token) must_check;
+/* type: WIRE_ASK_POSITION, WIRE_ASK_CONNECTIONS or WIRE_ASK_STATUS */
+struct payload *wire_encode_ask(enum wire_type type, uint64_t token) must_check;
 struct payload *wire_encode_ask_health(const struct wire_ask_health *message) must_check;
 struct payload *wire_encode_accepted(const struct wire_accepted *message) must_check;
 struct payload *wire_encode_refused(const struct wire_refused *message) must_check;
@@ -240,7 +268,8 @@ struct payload *wire_encode_position(enum wire_type type,
                                      const struct wire_position *message) must_check;
 struct payload *wire_encode_event(const struct wire_event *message) must_check;
 struct payload *wire_encode_replay(const struct wire_replay *message) must_check;
-struct payload *wire_encode_health(const struct wire_health *message) must_check;
+struct payload *wire_encode_document(const struct wire_document *message) must_check;
+struct payload *wire_encode_recheck(struct slice user) must_check;
 struct payload *wire_encode_ask_report(uint32_t serial) must_check;
 struct payload *wire_encode_goodbye(const char *reason) must_check;
 
@@ -263,7 +292,7 @@ bool wire_decode_subscribe(struct slice body, struct wire_subscribe *message) mu
 bool wire_decode_resume(struct slice body, struct wire_resume *message) must_check;
 bool wire_decode_credit(struct slice body, struct wire_credit *message) must_check;
 bool wire_decode_unsubscribe(struct slice body, struct wire_unsubscribe *message) must_check;
-bool wire_decode_ask_position(struct slice body, uint64_t *token) must_check;
+bool wire_decode_ask(struct slice body, uint64_t *token) must_check;
 bool wire_decode_ask_health(struct slice body, struct wire_ask_health *message) must_check;
 bool wire_decode_report(struct slice body, struct wire_report *message) must_check;
 bool wire_decode_accepted(struct slice body, struct wire_accepted *message) must_check;
@@ -272,7 +301,8 @@ bool wire_decode_refresh(struct slice body, struct wire_refresh *message) must_c
 bool wire_decode_position(struct slice body, struct wire_position *message) must_check;
 bool wire_decode_event(struct slice body, struct wire_event *message) must_check;
 bool wire_decode_replay(struct slice body, struct wire_replay *message) must_check;
-bool wire_decode_health(struct slice body, struct wire_health *message) must_check;
+bool wire_decode_document(struct slice body, struct wire_document *message) must_check;
+bool wire_decode_recheck(struct slice body, struct slice *user) must_check;
 bool wire_decode_ask_report(struct slice body, uint32_t *serial) must_check;
 bool wire_decode_goodbye(struct slice body, struct slice *reason) must_check;
 

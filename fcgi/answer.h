@@ -1,5 +1,5 @@
 /* What a request gets: the beginning of a stream, an answer at once, or one that the broker has to
- * be asked for first: the position (HEAD), or the health document. */
+ * be asked for first: the position (HEAD), or a document. */
 #pragma once
 
 #include "client.h"
@@ -10,7 +10,7 @@ void answer_request(struct client *client, const struct request *request);
 void answer_ask(struct client *client);
 
 void answer_on_position(struct client *client, const struct position *position);
-void answer_on_health(struct client *client, const struct wire_health *message);
+void answer_on_document(struct client *client, const struct wire_document *message);
 
-/* 503: the broker is away, or does not answer. */
-void answer_without_broker(struct client *client);
+/* The broker is away: who asks how things are is told so at once. */
+void answer_on_broker_lost(struct client *client);

@@ -2,7 +2,8 @@
 
 #include "buf.h"
 #include "log.h"
-#include "pg.h"
+#include "pg_array.h"
+#include "session.h"
 
 #include <stdlib.h>
 
@@ -12,37 +13,50 @@ TAILQ_HEAD(item_list, batch_item);
 
 struct batch {
     struct loop *loop;
+    const struct batch_kind *kind;
     int64_t timeout_ms;
-    struct pg *pg;
-    struct item_list waiting;   /* both lists: the earliest deadline first */
-    struct item_list sent;      /* of the group whose statement is under way */
-    struct loop_timer expiry;   /* of the item with the earliest deadline */
-    struct loop_timer patience; /* with the statement under way */
+    struct session *session;
+    struct item_list waiting; /* both lists: the earliest deadline first */
+    struct item_list sent;    /* of the group whose statement is under way */
+    struct loop_timer expiry; /* of the item with the earliest deadline */
     struct loop_task send;
-    struct buf channels; /* parameters of the statement, kept from group to group */
-    struct buf payloads;
-    size_t sent_count; /* of that group, when it was sent */
-    bool is_prepared;  /* the statement, in this session */
+    struct buf
+        arrays[BATCH_COLUMNS_MAX]; /* parameters of the statement, kept from group to group */
+    size_t sent_count;             /* of that group, when it was sent */
+    bool is_prepared;              /* the statement, in this session */
     struct log_limit limit;
 };
 
 /* One SELECT notifies for all, in order: unnest gives its rows in the order of the arrays. */
-#define STATEMENT_NAME "pgsse_publish"
-#define STATEMENT      "SELECT pg_notify(c, p) FROM unnest($1::text[], $2::text[]) AS t(c, p)"
+const struct batch_kind batch_ephemeral = {
+    .name = "pgsse_publish",
+    .types = "text[], text[]",
+    .statement = "SELECT pg_notify(c, p) FROM unnest($1::text[], $2::text[]) AS t(c, p)",
+    .columns = 2,
+};
+
+/* Takes the publishers' lock once, and draws the ids in the order of the arrays. */
+const struct batch_kind batch_durable = {
+    .name = "pgsse_publish_durable",
+    .types = "text[], json[], text[]",
+    .statement = "SELECT count(*) FROM pgsse.publish_many($1::text[], $2::json[], $3::text[])",
+    .columns = 3,
+    .needs_schema = true,
+};
 
 static void on_send(struct loop_task *task);
 
 /* --- outcomes --------------------------------------------------------------------------------- */
 
-static void finish(struct item_list *list, struct batch_item *item, enum batch_outcome outcome) {
+static void finish(struct item_list *list, struct batch_item *item, struct outcome outcome) {
     TAILQ_REMOVE(list, item, link);
     item->on_done(item, outcome);
 }
 
-static void finish_sent(struct batch *batch, enum batch_outcome outcome) {
+static void finish_all(struct item_list *list, struct outcome outcome) {
     struct batch_item *item;
-    while ((item = TAILQ_FIRST(&batch->sent)) != NULL) {
-        finish(&batch->sent, item, outcome);
+    while ((item = TAILQ_FIRST(list)) != NULL) {
+        finish(list, item, outcome);
     }
 }
 
@@ -63,11 +77,11 @@ static void on_expiry(struct loop_timer *timer) {
     int64_t next_ms = INT64_MAX;
     struct batch_item *item;
     while ((item = TAILQ_FIRST(&batch->sent)) != NULL && item->deadline_ms <= now_ms) {
-        finish(&batch->sent, item, BATCH_UNKNOWN);
+        finish(&batch->sent, item, (struct outcome){OUTCOME_UNKNOWN, 0});
     }
     next_ms = item != NULL ? item->deadline_ms : next_ms;
     while ((item = TAILQ_FIRST(&batch->waiting)) != NULL && item->deadline_ms <= now_ms) {
-        finish(&batch->waiting, item, BATCH_UNAVAILABLE);
+        finish(&batch->waiting, item, (struct outcome){OUTCOME_UNAVAILABLE, 0});
     }
     next_ms = item != NULL && item->deadline_ms < next_ms ? item->deadline_ms : next_ms;
     if (next_ms != INT64_MAX) {
@@ -77,113 +91,116 @@ static void on_expiry(struct loop_timer *timer) {
 
 /* --- failures --------------------------------------------------------------------------------- */
 
-/* The server goes down, or has become a standby: what was under way is rolled back, and its time
- * may still be enough for the next connection. */
-static bool is_passing(const char *sqlstate) {
-    return strncmp(sqlstate, "57P", 3) == 0 || strcmp(sqlstate, "25006") == 0;
+/* A statement of an ephemeral batch needs no schema: what is missing there is missing for good. */
+static struct outcome outcome_for(const struct batch *batch, const char *sqlstate) {
+    struct outcome outcome = outcome_of(sqlstate);
+    bool is_about_schema = outcome.kind == OUTCOME_NO_SCHEMA || outcome.kind == OUTCOME_FORBIDDEN;
+    if (is_about_schema && !batch->kind->needs_schema) {
+        outcome.kind = OUTCOME_UNAVAILABLE;
+    }
+    return outcome;
 }
 
-static bool is_about_data(const char *sqlstate) {
-    return strncmp(sqlstate, "22", 2) == 0;
+/* The session has failed the group as a whole; nobody needs to be tried alone. */
+static bool is_about_session(enum outcome_kind kind) {
+    return kind == OUTCOME_UNKNOWN || kind == OUTCOME_NO_SCHEMA || kind == OUTCOME_FORBIDDEN;
 }
 
 static void on_failure(struct batch *batch, const struct pg_result *result) {
+    struct outcome outcome = outcome_for(batch, result->sqlstate);
     log_limited(&batch->limit, LOG_LEVEL_WARNING, "a publish failed: %s (%s)", result->message,
                 result->sqlstate);
-    if (result->sqlstate[0] == '\0') {
-        finish_sent(batch, BATCH_UNKNOWN); /* the connection broke, and nobody reported anything */
-    } else if (batch->is_prepared && strcmp(result->sqlstate, "26000") == 0) {
+    if (batch->is_prepared && strcmp(result->sqlstate, "26000") == 0) {
         batch->is_prepared =
             false; /* another session behind a pooler: it knows no such statement */
         send_again(batch, false);
-    } else if (is_passing(result->sqlstate)) {
+    } else if (outcome_is_passing(result->sqlstate)) {
+        /* Its time may still be enough for the next connection. */
         send_again(batch, false);
-        pg_drop(batch->pg, result->message);
-    } else if (batch->sent_count > 1) {
+        session_drop(batch->session, result->message);
+    } else if (batch->sent_count > 1 && !is_about_session(outcome.kind)) {
         send_again(batch, true);
     } else {
-        finish_sent(batch, is_about_data(result->sqlstate) ? BATCH_REFUSED : BATCH_UNAVAILABLE);
+        if (outcome.kind == OUTCOME_NO_SCHEMA) {
+            session_doubt(batch->session);
+        }
+        finish_all(&batch->sent, outcome);
     }
 }
 
 static void on_result(void *self, const struct pg_result *result) {
     struct batch *batch = self;
-    loop_timer_stop(batch->loop, &batch->patience);
     if (result->is_ok) {
-        pg_settled(batch->pg);
-        finish_sent(batch, BATCH_COMMITTED);
+        session_settled(batch->session);
+        finish_all(&batch->sent, (struct outcome){OUTCOME_DONE, 0});
     } else {
         on_failure(batch, result);
     }
     loop_flush_soon(batch->loop, &batch->send, on_send);
 }
 
-static void on_out_of_patience(struct loop_timer *timer) {
-    struct batch *batch = container_of(timer, struct batch, patience);
-    pg_drop(batch->pg, "a statement took longer than publish_timeout");
-}
-
 /* --- groups ----------------------------------------------------------------------------------- */
 
-static void append_element(struct buf *array, struct slice text) {
-    buf_append_text(array, array->length > 1 ? ",\"" : "\"");
-    char *room = buf_reserve(array, 2 * text.length + 1);
-    size_t used = 0;
-    for (size_t i = 0; i < text.length; i++) {
-        if (text.at[i] == '"' || text.at[i] == '\\') {
-            room[used++] = '\\';
-        }
-        room[used++] = text.at[i];
+/* Moves an item from waiting to sent, and into the parameters. */
+static void take_item(struct batch *batch, struct batch_item *item) {
+    TAILQ_REMOVE(&batch->waiting, item, link);
+    TAILQ_INSERT_TAIL(&batch->sent, item, link);
+    for (size_t i = 0; i < batch->kind->columns; i++) {
+        pg_array_add(&batch->arrays[i], item->columns[i]);
     }
-    room[used++] = '"';
-    array->length += used;
+    batch->sent_count++;
 }
 
-static void array_begin(struct buf *array) {
-    array->length = 0;
-    buf_append_text(array, "{");
+/* Whether it still goes with those before it. The first one goes, however large it is. */
+static bool fits(const struct batch *batch, const struct batch_item *item) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < batch->kind->columns; i++) {
+        bytes += batch->arrays[i].length + item->columns[i].length;
+    }
+    return batch->sent_count == 0 ||
+           (!item->is_alone && batch->sent_count < GROUP_ITEMS_MAX && bytes < GROUP_BYTES_MAX);
 }
 
-static void array_end(struct buf *array) {
-    buf_append(array, "}", 2); /* and the NUL */
-}
-
-/* Moves what goes together from waiting to sent, and into the parameters. */
 static void take_group(struct batch *batch) {
-    size_t count = 0;
     struct batch_item *item;
-    array_begin(&batch->channels);
-    array_begin(&batch->payloads);
-    while ((item = TAILQ_FIRST(&batch->waiting)) != NULL && count < GROUP_ITEMS_MAX &&
-           batch->payloads.length + item->payload.length < GROUP_BYTES_MAX &&
-           !(item->is_alone && count > 0)) {
-        TAILQ_REMOVE(&batch->waiting, item, link);
-        TAILQ_INSERT_TAIL(&batch->sent, item, link);
-        append_element(&batch->channels, slice_of(item->channel));
-        append_element(&batch->payloads, item->payload);
-        count++;
-        if (item->is_alone) {
-            break;
-        }
+    bool is_alone = false;
+    batch->sent_count = 0;
+    for (size_t i = 0; i < batch->kind->columns; i++) {
+        pg_array_begin(&batch->arrays[i]);
     }
-    array_end(&batch->channels);
-    array_end(&batch->payloads);
-    batch->sent_count = count;
+    while ((item = TAILQ_FIRST(&batch->waiting)) != NULL && !is_alone && fits(batch, item)) {
+        is_alone = item->is_alone;
+        take_item(batch, item);
+    }
+    for (size_t i = 0; i < batch->kind->columns; i++) {
+        pg_array_end(&batch->arrays[i]);
+    }
+}
+
+static void send_group(struct batch *batch) {
+    const struct batch_kind *kind = batch->kind;
+    const char *parameters[BATCH_COLUMNS_MAX];
+    for (size_t i = 0; i < kind->columns; i++) {
+        parameters[i] = batch->arrays[i].bytes;
+    }
+    if (batch->is_prepared) {
+        session_execute(batch->session, kind->name, (int)kind->columns, parameters, on_result);
+    } else {
+        session_query(batch->session, kind->statement, (int)kind->columns, parameters, on_result);
+    }
 }
 
 /* At the end of a turn, so that all that came in during it goes together. */
 static void on_send(struct loop_task *task) {
     struct batch *batch = container_of(task, struct batch, send);
-    if (!pg_is_ready(batch->pg) || TAILQ_EMPTY(&batch->waiting)) {
-        return; /* the outcome of what is under way, or the next connection, calls again */
+    if (TAILQ_EMPTY(&batch->waiting)) {
+        return;
     }
-    take_group(batch);
-    const char *const parameters[] = {batch->channels.bytes, batch->payloads.bytes};
-    loop_timer_start(batch->loop, &batch->patience, batch->timeout_ms, on_out_of_patience);
-    if (batch->is_prepared) {
-        pg_execute(batch->pg, STATEMENT_NAME, 2, parameters, on_result);
+    if (session_is_ready(batch->session)) {
+        take_group(batch);
+        send_group(batch);
     } else {
-        pg_query(batch->pg, STATEMENT, 2, parameters, on_result);
+        session_wake(batch->session); /* what comes of it, or of what is under way, calls again */
     }
 }
 
@@ -196,52 +213,54 @@ void batch_add(struct batch *batch, struct batch_item *item) {
     loop_flush_soon(batch->loop, &batch->send, on_send);
 }
 
-/* --- the connection --------------------------------------------------------------------------- */
+/* --- the session ------------------------------------------------------------------------------ */
 
 /* It saves parsing and planning. A pooler may refuse it, or lose it: then it goes without. */
 static void on_prepared(void *self, const struct pg_result *result) {
     struct batch *batch = self;
-    loop_timer_stop(batch->loop, &batch->patience);
     batch->is_prepared = result->is_ok;
     loop_flush_soon(batch->loop, &batch->send, on_send);
 }
 
-static void on_connected(void *self) {
+static void on_fit(void *self) {
     struct batch *batch = self;
-    const char *encoding = pg_encoding(batch->pg);
-    if (!pg_encoding_is_served(encoding)) {
-        log_error("the database's encoding is %s: pgsse serves UTF8 and SQL_ASCII", encoding);
-        pg_drop(batch->pg, "its encoding is not served");
+    const struct batch_kind *kind = batch->kind;
+    if (batch->is_prepared) {
+        loop_flush_soon(batch->loop, &batch->send, on_send);
         return;
     }
-    loop_timer_start(batch->loop, &batch->patience, batch->timeout_ms, on_out_of_patience);
-    pg_query(batch->pg, "PREPARE " STATEMENT_NAME " (text[], text[]) AS " STATEMENT, 0, NULL,
-             on_prepared);
+    struct buf sql = {0};
+    buf_printf(&sql, "PREPARE %s (%s) AS %s", kind->name, kind->types, kind->statement);
+    buf_append(&sql, "", 1);
+    session_query(batch->session, sql.bytes, 0, NULL, on_prepared);
+    buf_release(&sql);
 }
 
-static void on_lost(void *self, const char *reason) {
+static void on_unfit(void *self, struct outcome outcome) {
     struct batch *batch = self;
-    loop_timer_stop(batch->loop, &batch->patience);
-    batch->is_prepared = false;
-    log_limited(&batch->limit, LOG_LEVEL_WARNING, "Postgres is away: %s", reason);
-    finish_sent(batch, BATCH_UNKNOWN);
+    finish_all(&batch->waiting, outcome);
 }
 
-struct batch *batch_create(struct loop *loop, const struct config *config) {
+static void on_lost(void *self) {
+    struct batch *batch = self;
+    batch->is_prepared = false;
+    finish_all(&batch->sent, (struct outcome){OUTCOME_UNKNOWN, 0});
+}
+
+struct batch *batch_create(struct loop *loop, const struct config *config,
+                           const struct batch_kind *kind) {
     struct batch *batch = must_zalloc(sizeof *batch);
+    struct session_owner owner = {batch, on_fit, on_unfit, on_lost};
     batch->loop = loop;
+    batch->kind = kind;
     batch->timeout_ms = config->publish_timeout;
     TAILQ_INIT(&batch->waiting);
     TAILQ_INIT(&batch->sent);
-    struct pg_settings settings = {
-        .name = "publish",
-        .dsn = config->database_url,
-        .reconnect_min_ms = config->reconnect_min,
-        .reconnect_max_ms = config->reconnect_max,
-    };
-    struct pg_owner owner = {batch, on_connected, on_lost, NULL, NULL};
-    batch->pg = pg_create(loop, &settings, &owner);
-    pg_start(batch->pg);
+    batch->session =
+        session_create(loop, config, kind->name + strlen("pgsse_"), kind->needs_schema, &owner);
+    if (!kind->needs_schema) {
+        session_wake(batch->session);
+    }
     return batch;
 }
 
@@ -249,10 +268,10 @@ void batch_destroy(struct batch **place) {
     struct batch *batch = *place;
     *place = NULL;
     loop_timer_stop(batch->loop, &batch->expiry);
-    loop_timer_stop(batch->loop, &batch->patience);
     loop_flush_cancel(batch->loop, &batch->send);
-    pg_destroy(&batch->pg);
-    buf_release(&batch->channels);
-    buf_release(&batch->payloads);
+    session_destroy(&batch->session);
+    for (size_t i = 0; i < length_of(batch->arrays); i++) {
+        buf_release(&batch->arrays[i]);
+    }
     free(batch);
 }

@@ -4,36 +4,48 @@
  * commits are, the larger the groups become. One slow commit delays the next, not a hundred.
  *
  * What is sent again: only what was not sent, or was reported as rolled back. A group that fails
- * is run again one by one, so that one bad payload harms no other. */
+ * is run again one by one, so that one bad payload harms no other.
+ *
+ * There is a batch for each kind of event, with a connection of its own: ephemeral and durable
+ * events never share a commit, and neither waits for the other's. */
 #pragma once
 
 #include "config.h"
 #include "loop.h"
+#include "outcome.h"
 
 struct batch;
 
-enum batch_outcome {
-    BATCH_COMMITTED,
-    BATCH_REFUSED,     /* Postgres does not take this payload */
-    BATCH_UNAVAILABLE, /* not published: Postgres was away, or too slow to begin with it */
-    BATCH_UNKNOWN,     /* sent, but nobody can say whether it was committed */
+enum { BATCH_COLUMNS_MAX = 3 };
+
+/* What a batch does with a group: one statement, whose parameters are arrays. */
+struct batch_kind {
+    const char *name; /* of the prepared statement; in the log without "pgsse_" */
+    const char *types;
+    const char *statement;
+    size_t columns;
+    bool needs_schema; /* then the connection is opened when the first item comes */
 };
 
-/* One notification, embedded in who publishes it. */
+extern const struct batch_kind batch_ephemeral; /* columns: Postgres channel, NOTIFY payload */
+extern const struct batch_kind batch_durable;   /* columns: topic, JSON, type ("": none) */
+
+/* One event, embedded in who publishes it. */
 struct batch_item {
     TAILQ_ENTRY(batch_item) link;
-    const char *channel;  /* borrowed until on_done, like the payload */
-    struct slice payload; /* ended by NUL, which does not count */
+    struct slice columns[BATCH_COLUMNS_MAX]; /* borrowed until on_done; no NUL in them */
     int64_t deadline_ms;
     bool is_alone; /* its group failed: the next one is its own */
     /* Called once, from the loop; the item is its owner's again. */
-    void (*on_done)(struct batch_item *item, enum batch_outcome outcome);
+    void (*on_done)(struct batch_item *item, struct outcome outcome);
 };
 
-struct batch *batch_create(struct loop *loop, const struct config *config) must_check;
+/* The kind is borrowed for ever. */
+struct batch *batch_create(struct loop *loop, const struct config *config,
+                           const struct batch_kind *kind) must_check;
 /* Items that still wait or are under way are forgotten without a call. */
 void batch_destroy(struct batch **batch);
 
-/* The outcome comes after at most publish_timeout; order is kept. channel, payload and on_done are
- * set, the rest is zero. */
+/* The outcome comes after at most publish_timeout; order is kept. columns and on_done are set, the
+ * rest is zero. */
 void batch_add(struct batch *batch, struct batch_item *item);

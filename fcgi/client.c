@@ -1,5 +1,6 @@
 #include "client.h"
 
+#include "admission.h"
 #include "answer.h"
 #include "log.h"
 #include "reply.h"
@@ -10,10 +11,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum {
-    CLIENT_PATIENCE_MS = 200, /* until headers leave without the broker's answer */
-};
-
 static void on_flush(struct loop_task *task);
 static void on_pulse(struct loop_timer *timer);
 static void end_of_age(struct client *client);
@@ -22,57 +19,16 @@ static int64_t now_ms(const struct client *client) {
     return loop_now_ms(client->stream->loop);
 }
 
-/* --- asking the broker ------------------------------------------------------------------------ */
-
-static void ask_subscription(struct client *client) {
-    const struct inquiry *inquiry = client->inquiry;
-    struct wire_subscribe message = {
-        .token = inquiry->token,
-        .form = WIRE_FORM_TOPICS,
-        .position_kind = inquiry->position_kind,
-        .position = inquiry->position,
-    };
-    audience_topics(client->audience, &message.topics);
-    uplink_take(&client->stream->uplink, wire_encode_subscribe(&message));
-}
-
-/* A replay begins with new credit: what waits from the one before has to be out first. */
-static bool is_ready_to_ask(const struct client *client) {
-    return client->state != CLIENT_RESUBSCRIBING || outlet_is_empty(&client->outlet);
-}
-
 void client_ask(struct client *client) {
-    if (client->inquiry == NULL || !uplink_is_up(&client->stream->uplink) ||
-        !is_ready_to_ask(client)) {
+    if (client->inquiry == NULL || !uplink_is_up(&client->stream->uplink)) {
         return;
     }
-    inquiry_draw_token(client->inquiry);
     if (client->state == CLIENT_ASKING) {
+        inquiry_draw_token(client->inquiry);
         answer_ask(client);
     } else {
-        ask_subscription(client);
+        admission_ask(client);
     }
-}
-
-/* The broker knows of it: it is live, or was asked for on this connection. */
-static bool is_subscribed(const struct client *client) {
-    return client->audience != NULL && uplink_is_up(&client->stream->uplink) &&
-           (client->state == CLIENT_LIVE ||
-            (client->inquiry != NULL && client->inquiry->token != 0));
-}
-
-/* Gets no more events: leaves its feed, and the broker is told. */
-static void unsubscribe(struct client *client) {
-    if (is_subscribed(client)) {
-        struct wire_unsubscribe message = {
-            .token = client->inquiry == NULL ? 0 : client->inquiry->token};
-        audience_topics(client->audience, &message.topics);
-        uplink_take(&client->stream->uplink, wire_encode_unsubscribe(&message));
-    }
-    if (client->state == CLIENT_LIVE) {
-        audience_leave(client->audience, client);
-    }
-    inquiry_destroy(&client->inquiry);
 }
 
 /* --- ends ------------------------------------------------------------------------------------- */
@@ -82,6 +38,7 @@ static void on_reap(struct loop_task *task) {
     close(client->fd);
     outlet_release(&client->outlet);
     overflow_destroy(&client->overflow);
+    free(client->user);
     free(client);
 }
 
@@ -91,7 +48,7 @@ void client_close(struct client *client, const char *reason) {
     }
     struct stream *stream = client->stream;
     log_debug("client %d: closed: %s", client->fd, reason);
-    unsubscribe(client);
+    admission_end(client);
     client->state = CLIENT_CLOSED;
     if (client->audience != NULL) {
         fanout_detach(&client->audience);
@@ -107,7 +64,7 @@ void client_close(struct client *client, const char *reason) {
 
 /* What is queued is all that there will ever be; what waits in the feed is dropped. */
 static void client_finish_as(struct client *client, enum client_state state) {
-    unsubscribe(client);
+    admission_end(client);
     client->state = state;
     client->ends_ms = INT64_MAX;
     client->written_ms = now_ms(client);
@@ -121,9 +78,13 @@ void client_finish(struct client *client) {
     client_finish_as(client, CLIENT_ENDING);
 }
 
-void client_finish_with_text(struct client *client, unsigned status, const char *text,
-                             const char *allow) {
-    reply_text(&client->outlet.own, status, text, allow, client->without_body);
+void client_refuse(struct client *client, unsigned status, const char *text, const char *allow) {
+    struct buf *out = &client->outlet.own;
+    if (client->is_third_door) {
+        reply_error(out, status, text, allow, client->without_body);
+    } else {
+        reply_text(out, status, text, allow, client->without_body);
+    }
     client_finish(client);
 }
 
@@ -148,7 +109,11 @@ static void count_drop(const struct client *client, const char *reason) {
 static void on_overflow(struct client *client) {
     switch ((enum config_slow_client)client->stream->config->slow_client) {
     case CONFIG_SLOW_REFRESH:
-        overflow_skip(&client->overflow, &client->outlet, client->audience);
+        if (client->audience->form == WIRE_FORM_CONNECTIONS) {
+            admission_renew(client); /* it can get all of it from the table */
+        } else {
+            overflow_skip(&client->overflow, &client->outlet, client->audience);
+        }
         return;
     case CONFIG_SLOW_DISCONNECT:
         count_drop(client, "more than client_queue_bytes wait for it");
@@ -177,23 +142,12 @@ static void become_blocked(struct client *client) {
     }
 }
 
-/* Half of the credit is renewed at a time, so that small events do not ask one by one. */
-static void renew_credit(struct client *client) {
-    struct inquiry *inquiry = client->inquiry;
-    if (inquiry != NULL && inquiry->token != 0 &&
-        inquiry->owed_credit_bytes >= WIRE_CREDIT_BYTES / 2) {
-        struct wire_credit message = {inquiry->token, inquiry->owed_credit_bytes};
-        inquiry->owed_credit_bytes = 0;
-        uplink_take(&client->stream->uplink, wire_encode_credit(&message));
-    }
-}
-
 static void on_drained(struct client *client) {
     overflow_destroy(&client->overflow);
-    if (client->inquiry != NULL && client->inquiry->token == 0) {
+    if (client->state == CLIENT_RESUBSCRIBING && client->inquiry->token == 0) {
         client_ask(client);
     } else {
-        renew_credit(client);
+        admission_renew_credit(client);
     }
 }
 
@@ -241,7 +195,7 @@ static void on_flush(struct loop_task *task) {
     client_flush(container_of(task, struct client, flush));
 }
 
-static void flush_soon(struct client *client) {
+void client_flush_soon(struct client *client) {
     loop_flush_soon(client->stream->loop, &client->flush, on_flush);
 }
 
@@ -260,27 +214,17 @@ static void pulse_again(struct client *client, int64_t delay_ms) {
     loop_timer_start(client->stream->loop, &client->timer, delay_ms > 0 ? delay_ms : 0, on_pulse);
 }
 
-/* Behind all that was queued for it, so a client that comes back with it has missed nothing. */
-static const struct position *position_reached(const struct client *client) {
-    if (client->state == CLIENT_LIVE) {
-        return &client->stream->position;
-    }
-    return client->inquiry != NULL && inquiry_has_position(client->inquiry)
-               ? &client->inquiry->position
-               : NULL;
-}
-
-static void append_id(struct client *client, const struct position *position) {
-    if (position != NULL) {
-        sse_id(&client->outlet.own, position, (struct slice){0});
-    }
+void client_start_pulse(struct client *client) {
+    client->written_ms = now_ms(client);
+    pulse_again(client, heartbeat_ms(client));
+    client_flush_soon(client);
 }
 
 static void append_heartbeat(struct client *client) {
     sse_comment(&client->outlet.own, "heartbeat");
-    append_id(client, position_reached(client));
+    admission_append_id(client);
     buf_append_text(&client->outlet.own, "\n");
-    flush_soon(client);
+    client_flush_soon(client);
 }
 
 /* Not into a block that waits for its end; nor where something is on its way in this very turn: the
@@ -317,149 +261,6 @@ static void on_pulse(struct loop_timer *timer) {
     pulse_again(client, heartbeat_ms(client) - silence_ms);
 }
 
-/* --- the first block -------------------------------------------------------------------------- */
-
-static void append_retry(struct client *client) {
-    sse_retry(&client->outlet.own, jittered(client->stream->config->retry));
-}
-
-static void on_patience_over(struct loop_timer *timer) {
-    struct client *client = container_of(timer, struct client, timer);
-    reply_stream_headers(&client->outlet.own, NULL);
-    append_retry(client);
-    sse_comment(&client->outlet.own, "waiting");
-    append_id(client, position_reached(client));
-    buf_append_text(&client->outlet.own, "\n");
-    client->state = CLIENT_WAITING;
-    client->written_ms = now_ms(client);
-    pulse_again(client, heartbeat_ms(client));
-    flush_soon(client);
-}
-
-/* It is written "0": who asked for all that is kept has got nothing of it yet. */
-static bool is_start(const struct position *position) {
-    return position->durable == 0 && position->marker[0] == '\0';
-}
-
-static void append_refresh(struct client *client, const struct position *position,
-                           enum sse_refresh_reason reason, uint64_t dropped) {
-    audience_append_refresh(client->audience, &client->outlet.own, position, reason, dropped);
-    client->inquiry->position = *position;
-    client->inquiry->position_kind = is_start(position) ? POSITION_ALL : POSITION_KNOWN;
-    client->inquiry->is_block_open = false;
-}
-
-static void append_greeting(struct client *client) {
-    struct wire_topics topics;
-    audience_topics(client->audience, &topics);
-    buf_printf(&client->outlet.own, ": listening %.*s\n", (int)topics.names[0].length,
-               topics.names[0].at);
-}
-
-void client_on_accepted(struct client *client, const struct wire_accepted *message) {
-    struct inquiry *inquiry = client->inquiry;
-    bool was_waiting = client->state == CLIENT_WAITING;
-    if (!was_waiting && client->state != CLIENT_SUBSCRIBING) {
-        return; /* RESUBSCRIBING: it was greeted long ago */
-    }
-    if (!was_waiting) {
-        reply_stream_headers(&client->outlet.own, NULL);
-        append_retry(client);
-    }
-    append_greeting(client);
-    client->state = CLIENT_GREETED;
-    if (message->follows && !inquiry_has_position(inquiry)) {
-        inquiry->is_block_open = true; /* the refresh that follows ends it */
-    } else if (was_waiting && inquiry->position_kind == POSITION_NONE) {
-        append_refresh(client, &message->position, SSE_REFRESH_GAP, SSE_DROPPED_UNKNOWN);
-    } else {
-        if (!message->follows) {
-            inquiry->position = message->position;
-            inquiry->position_kind = POSITION_KNOWN;
-        }
-        append_id(client, &inquiry->position);
-        buf_append_text(&client->outlet.own, "\n");
-    }
-    client->written_ms = now_ms(client);
-    pulse_again(client, heartbeat_ms(client));
-    flush_soon(client);
-}
-
-/* What comes from the broker before it is live. */
-static bool is_catching_up(const struct client *client) {
-    return client->state == CLIENT_GREETED || client->state == CLIENT_RESUBSCRIBING;
-}
-
-void client_on_refresh(struct client *client, const struct wire_refresh *message) {
-    if (is_catching_up(client)) {
-        append_refresh(client, &message->position, message->reason, message->dropped);
-        flush_soon(client);
-    }
-}
-
-void client_on_replay(struct client *client, const struct wire_event *event, size_t wire_bytes) {
-    struct fan_topic *topic = audience_topic(client->audience, event->topic);
-    if (!is_catching_up(client) || topic == NULL) {
-        return;
-    }
-    outlet_append_event(&client->outlet, fanout_frame(&client->stream->fanout, event), topic);
-    client->inquiry->position = event->position;
-    client->inquiry->position_kind = POSITION_KNOWN;
-    client->inquiry->owed_credit_bytes += (uint32_t)wire_bytes;
-    flush_soon(client);
-}
-
-void client_on_subscribed(struct client *client, const struct wire_position *message) {
-    if (!is_catching_up(client)) {
-        return;
-    }
-    if (!position_equals(&client->inquiry->position, &message->position)) {
-        append_id(client, &message->position);
-        buf_append_text(&client->outlet.own, "\n");
-    }
-    inquiry_destroy(&client->inquiry);
-    audience_join(client->audience, client);
-    client->state = CLIENT_LIVE;
-    flush_soon(client);
-}
-
-void client_on_refused(struct client *client, const struct wire_refused *message) {
-    if (client->state == CLIENT_SUBSCRIBING || client->state == CLIENT_ASKING) {
-        char *text = must_strdup(message->text.at, message->text.length);
-        client_finish_with_text(client, message->status, text, NULL);
-        free(text);
-    } else {
-        sse_close(&client->outlet.own);
-        client_finish(client);
-    }
-}
-
-/* --- the broker goes -------------------------------------------------------------------------- */
-
-void client_on_broker_lost(struct client *client) {
-    if (client->inquiry != NULL) {
-        inquiry_drop_token(client->inquiry);
-    }
-    switch (client->state) {
-    case CLIENT_GREETED:
-        client->state = CLIENT_RESUBSCRIBING;
-        return;
-    case CLIENT_ASKING:
-        if (client->question == CLIENT_ASKS_HEALTH) {
-            answer_without_broker(client);
-        }
-        return;
-    case CLIENT_RESUBSCRIBING:
-    case CLIENT_LIVE:
-    case CLIENT_SUBSCRIBING:
-    case CLIENT_WAITING:
-    case CLIENT_ENDING:
-    case CLIENT_GONE:
-    case CLIENT_CLOSED:
-        return;
-    }
-}
-
 /* --- ends on purpose -------------------------------------------------------------------------- */
 
 /* A block that is still open would swallow the close. */
@@ -471,16 +272,18 @@ static void append_goodbye(struct client *client, int64_t retry_ms, const char *
     sse_retry(&client->outlet.own, retry_ms);
     sse_comment(&client->outlet.own, why);
     if (!has_sent_ids) {
-        append_id(client, position_reached(client));
+        admission_append_id(client);
     }
     sse_close(&client->outlet.own);
 }
 
-static void end_in_order(struct client *client, int64_t retry_ms, const char *why) {
+/* refusal: what is answered where no stream has begun, nor can. */
+static void end_in_order(struct client *client, int64_t retry_ms, const char *why,
+                         const char *refusal) {
     switch (client->state) {
     case CLIENT_SUBSCRIBING:
         if (!client->accepts_events) {
-            client_finish_with_text(client, REPLY_UNAVAILABLE, "server draining", NULL);
+            client_refuse(client, REPLY_UNAVAILABLE, refusal, NULL);
             return;
         }
         reply_stream_headers(&client->outlet.own, NULL);
@@ -493,18 +296,19 @@ static void end_in_order(struct client *client, int64_t retry_ms, const char *wh
         return;
     case CLIENT_LIVE:
         /* What was begun goes before the goodbye, the rest is dropped: it can be resumed. */
-        unsubscribe(client);
+        admission_end(client);
         client->state = CLIENT_ENDING;
         append_goodbye(client, retry_ms, why, true);
         client_finish(client);
         return;
     case CLIENT_GREETED:
     case CLIENT_RESUBSCRIBING:
+    case CLIENT_QUIET:
         append_goodbye(client, retry_ms, why, true);
         client_finish(client);
         return;
     case CLIENT_ASKING:
-        client_finish_with_text(client, REPLY_UNAVAILABLE, "server draining", NULL);
+        client_refuse(client, REPLY_UNAVAILABLE, refusal, NULL);
         return;
     case CLIENT_ENDING:
     case CLIENT_GONE:
@@ -513,14 +317,21 @@ static void end_in_order(struct client *client, int64_t retry_ms, const char *wh
     }
 }
 
+static const char draining[] = "server draining";
+
 void client_end(struct client *client, int64_t retry_ms) {
-    end_in_order(client, retry_ms, "server shutting down");
+    end_in_order(client, retry_ms, "server shutting down", draining);
+}
+
+void client_give_up(struct client *client, const char *why) {
+    end_in_order(client, jittered(client->stream->config->retry), why, why);
 }
 
 /* Nothing is wrong here, so the client need not wait as long as it would for a server that is away;
  * the first block of its next stream sets the usual retry again. */
 static void end_of_age(struct client *client) {
-    end_in_order(client, jittered(client->stream->config->retry / 10), "max_stream_age reached");
+    end_in_order(client, jittered(client->stream->config->retry / 10), "max_stream_age reached",
+                 draining);
 }
 
 /* --- the beginning ---------------------------------------------------------------------------- */
@@ -552,7 +363,7 @@ static void on_ready(struct loop_io *io, unsigned ready) {
     bool is_open = client->state != CLIENT_CLOSED && client->state != CLIENT_GONE;
     if (is_open && (ready & LOOP_WRITE) != 0) {
         client->is_blocked = false;
-        flush_soon(client);
+        client_flush_soon(client);
         if (client->state == CLIENT_LIVE) {
             audience_trim_soon(client->audience);
         }
@@ -564,19 +375,11 @@ static int64_t draw_age_ms(const struct config *config) {
     return config->max_stream_age - random_below((uint32_t)(config->max_stream_age / 10) + 1);
 }
 
-void client_begin_stream(struct client *client, const struct request *request) {
-    struct stream *stream = client->stream;
-    struct wire_topics topics = {.count = 1, .names = {slice_of(request->route.topic)}};
-    struct inquiry *inquiry = inquiry_create(client);
-    client->inquiry = inquiry;
-    inquiry->position_kind = request->position_kind;
-    inquiry->position = request->position;
-    if (stream->config->max_stream_age > 0) {
-        client->ends_ms = now_ms(client) + draw_age_ms(stream->config);
+void client_start_age(struct client *client) {
+    const struct config *config = client->stream->config;
+    if (config->max_stream_age > 0) {
+        client->ends_ms = now_ms(client) + draw_age_ms(config);
     }
-    client->audience = fanout_attach(&stream->fanout, &topics);
-    loop_timer_start(stream->loop, &client->timer, CLIENT_PATIENCE_MS, on_patience_over);
-    client_ask(client);
 }
 
 void client_create(struct stream *stream, int fd, uint16_t request_id,
@@ -590,6 +393,7 @@ void client_create(struct stream *stream, int fd, uint16_t request_id,
     client->state = CLIENT_SUBSCRIBING;
     client->without_body = request->method == METHOD_HEAD;
     client->accepts_events = request->accepts_events;
+    client->is_third_door = request->is_third_door;
     outlet_init(&client->outlet, request_id);
     LIST_INSERT_HEAD(&stream->clients, client, link);
     stream->client_count++;

@@ -38,7 +38,9 @@ static struct fan_topic *topic_find_or_create(struct fanout *fanout, struct slic
         topic = must_zalloc(sizeof *topic + name.length);
         topic->name_length = (uint16_t)name.length;
         memcpy(topic->name, name.at, name.length);
-        LIST_INIT(&topic->members);
+        for (size_t form = 0; form < WIRE_FORMS; form++) {
+            LIST_INIT(&topic->members[form]);
+        }
         HASH_ADD_KEYPTR(hh, fanout->topics, topic->name, name.length, topic);
     }
     return topic;
@@ -52,8 +54,19 @@ static int compare_slices(const void *a, const void *b) {
     return order != 0 ? order : (left->length > right->length) - (left->length < right->length);
 }
 
+static bool has_members(const struct fan_topic *topic) {
+    for (size_t form = 0; form < WIRE_FORMS; form++) {
+        if (!LIST_EMPTY(&topic->members[form])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The same set of names gives the same key, in whatever order they were asked for. */
-static void key_of(const struct wire_topics *topics, struct slice *sorted, struct buf *key) {
+static void key_of(enum wire_form form, const struct wire_topics *topics, struct slice *sorted,
+                   struct buf *key) {
+    buf_append(key, form == WIRE_FORM_TOPICS ? "t" : "c", 1);
     memcpy(sorted, topics->names, topics->count * sizeof *sorted);
     qsort(sorted, topics->count, sizeof *sorted, compare_slices);
     for (size_t i = 0; i < topics->count; i++) {
@@ -62,10 +75,12 @@ static void key_of(const struct wire_topics *topics, struct slice *sorted, struc
     }
 }
 
-static struct audience *audience_create(struct fanout *fanout, const struct slice *names,
-                                        size_t count, struct buf *key) {
+static struct audience *audience_create(struct fanout *fanout, enum wire_form form,
+                                        const struct slice *names, size_t count,
+                                        const struct buf *key) {
     struct audience *audience = must_zalloc(sizeof *audience + count * sizeof(struct membership));
     audience->fanout = fanout;
+    audience->form = form;
     audience->key = must_strdup(key->bytes, key->length);
     audience->key_length = key->length;
     audience->topic_count = count;
@@ -75,20 +90,21 @@ static struct audience *audience_create(struct fanout *fanout, const struct slic
         struct membership *membership = &audience->memberships[i];
         membership->audience = audience;
         membership->topic = topic_find_or_create(fanout, names[i]);
-        LIST_INSERT_HEAD(&membership->topic->members, membership, link);
+        LIST_INSERT_HEAD(&membership->topic->members[form], membership, link);
     }
     HASH_ADD_KEYPTR(hh, fanout->audiences, audience->key, audience->key_length, audience);
     return audience;
 }
 
-struct audience *fanout_attach(struct fanout *fanout, const struct wire_topics *topics) {
+struct audience *fanout_attach(struct fanout *fanout, enum wire_form form,
+                               const struct wire_topics *topics) {
     struct slice sorted[WIRE_TOPICS_MAX];
     struct buf key = {0};
     struct audience *audience;
-    key_of(topics, sorted, &key);
+    key_of(form, topics, sorted, &key);
     HASH_FIND(hh, fanout->audiences, key.bytes, key.length, audience);
     if (audience == NULL) {
-        audience = audience_create(fanout, sorted, topics->count, &key);
+        audience = audience_create(fanout, form, sorted, topics->count, &key);
     }
     buf_release(&key);
     audience->attached++;
@@ -100,7 +116,7 @@ static void audience_destroy(struct audience *audience) {
     for (size_t i = 0; i < audience->topic_count; i++) {
         struct fan_topic *topic = audience->memberships[i].topic;
         LIST_REMOVE(&audience->memberships[i], link);
-        if (LIST_EMPTY(&topic->members) && !has_changed(topic)) {
+        if (!has_members(topic) && !has_changed(topic)) {
             topic_destroy(audience->fanout, topic);
         }
     }
@@ -130,12 +146,19 @@ void audience_topics(const struct audience *audience, struct wire_topics *topics
     }
 }
 
+struct position fanout_position(enum wire_form form, const struct position *position) {
+    return form == WIRE_FORM_CONNECTIONS ? position_durable(position) : *position;
+}
+
 void audience_append_refresh(const struct audience *audience, struct buf *out,
                              const struct position *position, enum sse_refresh_reason reason,
                              uint64_t dropped) {
     struct wire_topics topics;
+    struct position written = fanout_position(audience->form, position);
     audience_topics(audience, &topics);
-    sse_id(out, position, (struct slice){0});
+    if (audience->form == WIRE_FORM_TOPICS || !position_is_start(&written)) {
+        sse_id(out, &written, (struct slice){0}); /* a connection's "0" would ask for all */
+    }
     sse_refresh(out, reason, dropped, topics.names, topics.count);
 }
 
@@ -182,6 +205,7 @@ void audience_join(struct audience *audience, struct client *client) {
     outlet_attach(&client->outlet, &audience->feed);
     LIST_INSERT_HEAD(&audience->live, client, of_audience);
     audience->live_count++;
+    audience->is_told = false;
 }
 
 void audience_leave(struct audience *audience, struct client *client) {
@@ -194,54 +218,87 @@ void audience_leave(struct audience *audience, struct client *client) {
 /* --- publishing ---------------------------------------------------------------------------- */
 
 static void append_frame(struct audience *audience, struct slice frame,
-                         const struct position *position, struct fan_topic *topic) {
+                         const struct position *position, uint64_t durable_before,
+                         struct fan_topic *topic) {
     memcpy(feed_append(&audience->feed, frame.length, topic), frame.at, frame.length);
+    feed_note_durable(&audience->feed, durable_before);
     audience->last = *position;
+    audience->is_told = topic == NULL;
     flush_soon(audience);
 }
 
 /* The id line goes in where sse_event_body left its place. */
-struct slice fanout_frame(struct fanout *fanout, const struct wire_event *event) {
+struct slice fanout_frame(struct fanout *fanout, enum wire_form form,
+                          const struct wire_event *event) {
     struct buf *frame = &fanout->frame;
+    struct position position = fanout_position(form, &event->position);
     frame->length = 0;
     buf_append(frame, event->body.at, event->id_at);
-    sse_id(frame, &event->position, event->publisher_id);
+    sse_id(frame, &position, event->publisher_id);
     buf_append(frame, event->body.at + event->id_at, event->body.length - event->id_at);
     return buf_slice(frame);
 }
 
-void fanout_publish(struct fanout *fanout, const struct wire_event *event) {
+static void publish_as(struct fanout *fanout, enum wire_form form, const struct wire_event *event,
+                       uint64_t durable_before, struct fan_topic *topic) {
+    const struct membership *membership;
+    if (LIST_EMPTY(&topic->members[form])) {
+        return;
+    }
+    struct slice frame = fanout_frame(fanout, form, event);
+    LIST_FOREACH(membership, &topic->members[form], link) {
+        if (!LIST_EMPTY(&membership->audience->live)) {
+            append_frame(membership->audience, frame, &event->position, durable_before, topic);
+        }
+    }
+}
+
+void fanout_publish(struct fanout *fanout, const struct wire_event *event,
+                    uint64_t durable_before) {
     struct fan_topic *topic;
     HASH_FIND(hh, fanout->topics, event->topic.at, event->topic.length, topic);
     if (topic == NULL) {
         return; /* its last client has just left */
     }
-    struct slice frame = fanout_frame(fanout, event);
-    struct membership *membership;
-    LIST_FOREACH(membership, &topic->members, link) {
-        if (!LIST_EMPTY(&membership->audience->live)) {
-            append_frame(membership->audience, frame, &event->position, topic);
-        }
+    publish_as(fanout, WIRE_FORM_TOPICS, event, durable_before, topic);
+    if (event->is_durable) {
+        publish_as(fanout, WIRE_FORM_CONNECTIONS, event, durable_before, topic);
     }
 }
 
-static void refresh_audience(struct audience *audience, const struct wire_refresh *message) {
+static bool is_concerned(const struct audience *audience, const struct wire_refresh *message) {
+    return !LIST_EMPTY(&audience->live) &&
+           (audience->form == WIRE_FORM_TOPICS || message->is_durable) &&
+           (message->topic.length == 0 || audience_topic(audience, message->topic) != NULL);
+}
+
+/* What several of its topics have to tell at one place is told once: of unknown losses the first
+ * reason that was named stands for all. */
+static bool is_told_already(const struct audience *audience, const struct wire_refresh *message) {
+    return audience->is_told && message->topic.length > 0 &&
+           message->dropped == SSE_DROPPED_UNKNOWN &&
+           position_equals(&audience->last, &message->position);
+}
+
+static void refresh_audience(struct audience *audience, const struct wire_refresh *message,
+                             uint64_t durable_before) {
     struct buf *frame = &audience->fanout->frame;
-    if (LIST_EMPTY(&audience->live)) {
+    if (is_told_already(audience, message)) {
         return;
     }
     frame->length = 0;
     audience_append_refresh(audience, frame, &message->position, message->reason, message->dropped);
-    append_frame(audience, buf_slice(frame), &message->position, NULL);
+    append_frame(audience, buf_slice(frame), &message->position, durable_before, NULL);
     feed_note_refresh(&audience->feed, message->reason);
 }
 
-void fanout_refresh(struct fanout *fanout, const struct wire_refresh *message) {
+void fanout_refresh(struct fanout *fanout, const struct wire_refresh *message,
+                    uint64_t durable_before) {
     struct audience *audience;
     struct audience *next;
     HASH_ITER(hh, fanout->audiences, audience, next) {
-        if (message->topic.length == 0 || audience_topic(audience, message->topic) != NULL) {
-            refresh_audience(audience, message);
+        if (is_concerned(audience, message)) {
+            refresh_audience(audience, message, durable_before);
         }
     }
 }
@@ -344,7 +401,7 @@ void fanout_report(struct fanout *fanout, uint32_t serial, void *owner,
             wire_report_begin(&report, serial);
             check(report_topic(&report, topic));
         }
-        if (LIST_EMPTY(&topic->members)) {
+        if (!has_members(topic)) {
             topic_destroy(fanout, topic);
         }
     }
@@ -353,10 +410,11 @@ void fanout_report(struct fanout *fanout, uint32_t serial, void *owner,
 
 /* --- resuming ------------------------------------------------------------------------------ */
 
-static uint32_t live_clients(const struct fan_topic *topic) {
+/* Connections subscribe anew. */
+static uint32_t resumed_clients(const struct fan_topic *topic) {
     uint32_t clients = 0;
     const struct membership *membership;
-    LIST_FOREACH(membership, &topic->members, link) {
+    LIST_FOREACH(membership, &topic->members[WIRE_FORM_TOPICS], link) {
         clients += membership->audience->live_count;
     }
     return clients;
@@ -370,7 +428,7 @@ void fanout_resume(struct fanout *fanout, const struct position *position, void 
     struct fan_topic *next;
     wire_resume_begin(&resume, kind, position);
     HASH_ITER(hh, fanout->topics, topic, next) {
-        struct wire_resume_entry entry = {name_of(topic), live_clients(topic)};
+        struct wire_resume_entry entry = {name_of(topic), resumed_clients(topic)};
         if (entry.clients > 0 && !wire_resume_add(&resume, &entry)) {
             send(owner, wire_resume_end(&resume, false));
             wire_resume_begin(&resume, kind, position);

@@ -5,7 +5,10 @@
  * An audience is all clients that asked for the same topics in the same form: they get the same
  * bytes, so they share one feed. fanout_publish appends an event to the feed of every audience that
  * wants its topic: its cost does not depend on how many clients there are. The flush phase then
- * lets each client of the audiences that became dirty write once. */
+ * lets each client of the audiences that became dirty write once.
+ *
+ * Connections (see wire.h) are audiences of their own: they get durable events only, and their ids
+ * are the durable place alone. */
 #pragma once
 
 #include "loop.h"
@@ -30,7 +33,7 @@ LIST_HEAD(membership_list, membership);
 /* What was done on a topic since the last report to the broker. */
 struct fan_topic {
     UT_hash_handle hh;
-    struct membership_list members; /* while there is one, the topic stays */
+    struct membership_list members[WIRE_FORMS]; /* while there is one, the topic stays */
     uint64_t delivered;
     uint64_t dropped_events;
     uint64_t dropped_clients;
@@ -44,13 +47,15 @@ struct fan_topic {
 struct audience {
     UT_hash_handle hh;
     struct fanout *fanout;
+    enum wire_form form;
     struct feed feed;
     size_t attached;         /* clients in any state: while there is one, it stays */
     struct client_list live; /* those that get events */
     uint32_t live_count;
     struct position last; /* the id of the newest frame in the feed */
+    bool is_told;         /* that is a refresh, and nobody has joined since */
     struct loop_task flush;
-    char *key; /* owned: the topics' names, sorted, each ended by NUL */
+    char *key; /* owned: the form, then the topics' names, sorted, each ended by NUL */
     size_t key_length;
     size_t topic_count;
     struct membership memberships[];
@@ -67,13 +72,14 @@ void fanout_init(struct fanout *fanout, struct loop *loop);
 /* All clients must have left. */
 void fanout_release(struct fanout *fanout);
 
-/* The audience of these topics, found or created, with one client more. */
-struct audience *fanout_attach(struct fanout *fanout, const struct wire_topics *topics);
+/* The audience of these topics, each named once, found or created, with one client more. */
+struct audience *fanout_attach(struct fanout *fanout, enum wire_form form,
+                               const struct wire_topics *topics);
 
 /* One client less; with the last one the audience goes. *audience becomes NULL. */
 void fanout_detach(struct audience **audience);
 
-/* The names of its topics; they live as long as the audience. */
+/* The names of its topics, sorted; they live as long as the audience. */
 void audience_topics(const struct audience *audience, struct wire_topics *topics);
 
 /* The client gets what is published from now on, until audience_leave. */
@@ -85,14 +91,20 @@ void audience_leave(struct audience *audience, struct client *client);
 void audience_trim_soon(struct audience *audience);
 
 /* The event as browsers get it; good until the next call of this room. */
-struct slice fanout_frame(struct fanout *fanout, const struct wire_event *event);
+struct slice fanout_frame(struct fanout *fanout, enum wire_form form,
+                          const struct wire_event *event);
 
-/* An event goes to every audience that wants its topic. */
-void fanout_publish(struct fanout *fanout, const struct wire_event *event);
+/* An event goes to every audience that wants its topic, and its kind. durable_before: the durable
+ * place that was reached before it. */
+void fanout_publish(struct fanout *fanout, const struct wire_event *event, uint64_t durable_before);
 
-/* Every live client, or each of one topic, is told, in order with the events, that it may have
- * missed some. */
-void fanout_refresh(struct fanout *fanout, const struct wire_refresh *message);
+/* Every live client that it concerns, or each of one topic, is told, in order with the events, that
+ * it may have missed some. */
+void fanout_refresh(struct fanout *fanout, const struct wire_refresh *message,
+                    uint64_t durable_before);
+
+/* The position as clients of that form have it. */
+struct position fanout_position(enum wire_form form, const struct position *position) must_check;
 
 /* Appends the frame of a refresh about the audience's topics, with its id line. */
 void audience_append_refresh(const struct audience *audience, struct buf *out,

@@ -87,10 +87,18 @@ char *feed_append(struct feed *feed, size_t length, struct fan_topic *topic) {
     return room;
 }
 
+static struct feed_mark *newest_mark(struct feed *feed) {
+    check(feed->next > feed->first);
+    return &feed->marks[feed->next - 1 - feed->base_mark];
+}
+
 void feed_note_refresh(struct feed *feed, enum sse_refresh_reason reason) {
-    struct feed_mark *mark = &feed->marks[feed->next - 1 - feed->base_mark];
-    check(feed->next > feed->first && mark->topic == NULL);
-    mark->reason = reason;
+    check(newest_mark(feed)->topic == NULL);
+    newest_mark(feed)->reason = reason;
+}
+
+void feed_note_durable(struct feed *feed, uint64_t before) {
+    newest_mark(feed)->durable_before = before;
 }
 
 void feed_trim(struct feed *feed, uint64_t frame) {

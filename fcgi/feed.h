@@ -16,6 +16,7 @@ struct feed_mark {
     uint64_t end;                   /* offset behind the frame's last byte */
     struct fan_topic *topic;        /* borrowed; whose event it is; NULL: it is a refresh */
     enum sse_refresh_reason reason; /* of a refresh */
+    uint64_t durable_before;        /* the durable place that it stands behind */
 };
 
 struct feed {
@@ -44,6 +45,10 @@ char *feed_append(struct feed *feed, size_t length, struct fan_topic *topic) mus
 
 /* The newest frame, which has no topic, is a refresh for that reason. */
 void feed_note_refresh(struct feed *feed, enum sse_refresh_reason reason);
+
+/* The newest frame stands behind that durable place: whoever has got all before it can go on from
+ * there. */
+void feed_note_durable(struct feed *feed, uint64_t before);
 
 /* Frames before that one are wanted by nobody any more. */
 void feed_trim(struct feed *feed, uint64_t frame);

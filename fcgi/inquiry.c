@@ -4,9 +4,10 @@
 
 #include <stdlib.h>
 
-struct inquiry *inquiry_create(struct client *client) {
+struct inquiry *inquiry_create(struct client *client, enum inquiry_question question) {
     struct inquiry *inquiry = must_zalloc(sizeof *inquiry);
     inquiry->client = client;
+    inquiry->question = question;
     return inquiry;
 }
 
@@ -34,6 +35,14 @@ void inquiry_draw_token(struct inquiry *inquiry) {
     HASH_ADD(hh, stream->inquiries, token, sizeof inquiry->token, inquiry);
 }
 
+/* Who asked for all that is kept and has got nothing of it yet goes on asking for that. */
+void inquiry_set_position(struct inquiry *inquiry, const struct position *position) {
+    inquiry->position = *position;
+    inquiry->position_kind = position_is_start(position) ? POSITION_ALL : POSITION_KNOWN;
+}
+
+/* One that is known but of which no part fits this door would be written as "0", too. */
 bool inquiry_has_position(const struct inquiry *inquiry) {
-    return inquiry->position_kind == POSITION_KNOWN || inquiry->position_kind == POSITION_ALL;
+    return inquiry->position_kind == POSITION_ALL ||
+           (inquiry->position_kind == POSITION_KNOWN && !position_is_start(&inquiry->position));
 }

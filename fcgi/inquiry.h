@@ -8,10 +8,21 @@
 
 struct client;
 
+enum inquiry_question {
+    INQUIRY_SUBSCRIPTION,
+    INQUIRY_POSITION, /* of the first door, written D.M.S */
+    INQUIRY_DURABLE_POSITION,
+    INQUIRY_HEALTH,
+    INQUIRY_CONNECTIONS,
+    INQUIRY_STATUS,
+};
+
 struct inquiry {
     UT_hash_handle hh; /* by token, in the stream's table */
     struct client *client;
     uint64_t token; /* 0: it was not sent, or the broker has gone since */
+    enum inquiry_question question;
+    uint32_t limit; /* of health */
     /* Of a subscription: the position that the client handed in, or that it has reached since. */
     enum position_kind position_kind;
     struct position position;
@@ -19,7 +30,7 @@ struct inquiry {
     bool is_block_open; /* greeting and refresh become one block, which the refresh will end */
 };
 
-struct inquiry *inquiry_create(struct client *client) must_check;
+struct inquiry *inquiry_create(struct client *client, enum inquiry_question question) must_check;
 
 /* Harmless when *inquiry is NULL, which it becomes. */
 void inquiry_destroy(struct inquiry **inquiry);
@@ -28,6 +39,9 @@ void inquiry_destroy(struct inquiry **inquiry);
  */
 void inquiry_draw_token(struct inquiry *inquiry);
 void inquiry_drop_token(struct inquiry *inquiry);
+
+/* The client has reached it. */
+void inquiry_set_position(struct inquiry *inquiry, const struct position *position);
 
 /* A position that can be written as an id. */
 bool inquiry_has_position(const struct inquiry *inquiry) must_check;

@@ -1,118 +1,189 @@
 #include "publisher.h"
 
+#include "durable.h"
 #include "envelope.h"
 #include "log.h"
-#include "record.h"
+#include "lookup.h"
 #include "reply.h"
-#include "request.h"
+#include "service.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <strings.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 enum { DRAIN_LOOK_MS = 20 };
 
 /* One publish that waits for Postgres. */
 struct post {
-    LIST_ENTRY(post) link;
-    struct publisher *publisher; /* borrowed */
+    struct visit visit;
     struct batch_item item;
-    struct envelope envelope;
-    int fd;
-    uint16_t request_id;
+    struct envelope envelope; /* first door */
+    struct durable durable;   /* third door */
 };
 
-/* --- answers ---------------------------------------------------------------------------------- */
+/* --- who waits -------------------------------------------------------------------------------- */
 
-/* One record, its end, and all in one write: an answer is not longer than a notification, and an
- * unused socket takes that at once. */
-static void answer_and_close(int fd, uint16_t request_id, const struct buf *answer) {
-    static struct log_limit limit;
-    struct buf out = {0};
-    char header[RECORD_HEADER_BYTES];
-    char trailer[RECORD_TRAILER_BYTES];
-    record_header(header, request_id, answer->length);
-    record_trailer(trailer, request_id);
-    buf_append(&out, header, sizeof header);
-    buf_append_slice(&out, buf_slice(answer));
-    buf_append(&out, trailer, sizeof trailer);
-    ssize_t sent = send(fd, out.bytes, out.length, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent != (ssize_t)out.length) {
-        log_limited(&limit, LOG_LEVEL_WARNING, "an answer did not reach the web server: %s",
-                    sent < 0 ? strerror(errno) : "it was cut");
-    }
-    close(fd);
-    buf_release(&out);
-}
-
-static void append_json(struct buf *answer, unsigned status, struct slice document) {
-    struct reply reply = {.status = status, .type = "application/json", .body = document};
-    reply_append(answer, &reply);
-}
-
-static void append_outcome(struct buf *answer, enum batch_outcome outcome,
-                           const struct envelope *envelope) {
-    static const char unknown[] = "{\"error\":\"Postgres did not say whether it was published\","
-                                  "\"outcome\":\"unknown\"}";
-    switch (outcome) {
-    case BATCH_COMMITTED:
-        append_json(answer, REPLY_OK, buf_slice(&envelope->answer));
+static void update_door(struct publisher *publisher) {
+    bool is_full = publisher->visit_count >= PUBLISHER_VISITS_MAX ||
+                   publisher->held_bytes >= PUBLISHER_HELD_BYTES_MAX;
+    if (is_full == publisher->is_full) {
         return;
-    case BATCH_REFUSED:
+    }
+    publisher->is_full = is_full;
+    if (is_full) {
+        arrivals_pause(&publisher->arrivals);
+    } else {
+        arrivals_resume(&publisher->arrivals);
+    }
+}
+
+void publisher_admit(struct publisher *publisher, struct visit *visit, size_t held_bytes) {
+    visit->publisher = publisher;
+    visit->held_bytes = held_bytes;
+    LIST_INSERT_HEAD(&publisher->visits, visit, link);
+    publisher->visit_count++;
+    publisher->held_bytes += held_bytes;
+    update_door(publisher);
+}
+
+void publisher_dismiss(struct visit *visit, struct slice answer) {
+    struct publisher *publisher = visit->publisher;
+    responses_send(&publisher->responses, visit->fd, visit->request_id, answer);
+    LIST_REMOVE(visit, link);
+    publisher->visit_count--;
+    publisher->held_bytes -= visit->held_bytes;
+    update_door(publisher);
+}
+
+/* --- posts: what is answered ------------------------------------------------------------------ */
+
+/* The first door: an event that is too large for a notification, and cannot be a durable one. */
+static void append_too_large(struct outcome outcome, struct buf *answer) {
+    struct buf text = {0};
+    buf_append_text(&text,
+                    "the event is larger than a notification may be (max_notify_bytes); as a "
+                    "durable event it would be taken, but ");
+    outcome_describe(outcome, &text);
+    reply_text(answer, REPLY_TOO_LARGE, text.bytes, NULL, false);
+    buf_release(&text);
+}
+
+static void append_first_door(const struct post *post, struct outcome outcome, struct buf *answer) {
+    struct reply done = {
+        .status = REPLY_OK, .type = "application/json", .body = buf_slice(&post->envelope.answer)};
+    switch (outcome.kind) {
+    case OUTCOME_DONE:
+        reply_append(answer, &done);
+        return;
+    case OUTCOME_NO_SCHEMA:
+    case OUTCOME_OTHER_SCHEMA:
+    case OUTCOME_FORBIDDEN:
+        append_too_large(outcome, answer);
+        return;
+    case OUTCOME_REFUSED:
         reply_text(answer, REPLY_BAD_REQUEST, "Postgres does not take this event", NULL, false);
         return;
-    case BATCH_UNAVAILABLE:
+    case OUTCOME_UNAVAILABLE:
         reply_text(answer, REPLY_UNAVAILABLE, "Postgres is away: nothing was published", NULL,
                    false);
         return;
-    case BATCH_UNKNOWN:
-        append_json(answer, REPLY_UNAVAILABLE, slice_of(unknown));
+    case OUTCOME_UNKNOWN:
+        outcome_append_answer(outcome, false, answer);
         return;
     }
 }
 
-/* --- posts ------------------------------------------------------------------------------------ */
-
-static void on_done(struct batch_item *item, enum batch_outcome outcome) {
-    struct post *post = container_of(item, struct post, item);
-    struct publisher *publisher = post->publisher;
-    struct buf answer = {0};
-    append_outcome(&answer, outcome, &post->envelope);
-    answer_and_close(post->fd, post->request_id, &answer);
-    buf_release(&answer);
-    LIST_REMOVE(post, link);
-    if (publisher->post_count-- == PUBLISHER_POSTS_MAX) {
-        arrivals_resume(&publisher->arrivals);
+static void append_third_door(struct outcome outcome, struct buf *answer) {
+    struct reply done = {.status = REPLY_ACCEPTED};
+    if (outcome.kind == OUTCOME_DONE) {
+        reply_append(answer, &done);
+    } else {
+        outcome_append_answer(outcome, false, answer);
     }
+}
+
+/* --- posts: their way ------------------------------------------------------------------------- */
+
+static void post_destroy(struct post *post) {
     envelope_release(&post->envelope);
+    durable_release(&post->durable);
     free(post);
 }
 
-static void post_create(struct publisher *publisher, int fd, uint16_t request_id,
-                        const struct envelope *envelope) {
-    struct post *post = must_zalloc(sizeof *post);
-    post->publisher = publisher;
-    post->fd = fd;
-    post->request_id = request_id;
-    post->envelope = *envelope;
-    post->item.channel = post->envelope.channel;
-    post->item.payload = buf_slice(&post->envelope.payload);
-    post->item.on_done = on_done;
-    LIST_INSERT_HEAD(&publisher->posts, post, link);
-    if (++publisher->post_count == PUBLISHER_POSTS_MAX) {
-        arrivals_pause(&publisher->arrivals);
+static void on_done(struct batch_item *item, struct outcome outcome) {
+    struct post *post = container_of(item, struct post, item);
+    struct buf answer = {0};
+    if (post->visit.is_third_door) {
+        append_third_door(outcome, &answer);
+    } else {
+        append_first_door(post, outcome, &answer);
     }
-    batch_add(publisher->batch, &post->item);
+    publisher_dismiss(&post->visit, buf_slice(&answer));
+    buf_release(&answer);
+    post_destroy(post);
 }
 
-/* --- requests: each returns REPLY_OK, or the status of the refusal with *reason
- * ------------------- */
+static void abandon(struct visit *visit) {
+    struct post *post = container_of(visit, struct post, visit);
+    on_done(&post->item, (struct outcome){OUTCOME_UNKNOWN, 0});
+}
+
+/* Gives the item what it carries; returns the batch that it belongs to. */
+static struct batch *load_envelope(struct publisher *publisher, struct post *post) {
+    const struct envelope *envelope = &post->envelope;
+    struct slice *columns = post->item.columns;
+    if (envelope->payload.length <= (size_t)publisher->config->max_notify_bytes) {
+        columns[0] = slice_of(envelope->channel);
+        columns[1] = buf_slice(&envelope->payload);
+        return publisher->ephemeral;
+    }
+    columns[0] = envelope->topic;
+    columns[1] = envelope->data;
+    columns[2] = buf_slice(&envelope->type);
+    return publisher->durable;
+}
+
+static struct batch *load_durable(struct publisher *publisher, struct post *post) {
+    const struct durable *durable = &post->durable;
+    post->item.columns[0] = buf_slice(&durable->channel);
+    post->item.columns[1] = buf_slice(&durable->payload);
+    post->item.columns[2] = buf_slice(&durable->type);
+    return publisher->durable;
+}
+
+/* Returns REPLY_OK, or the status of the refusal with *reason. */
+static unsigned post_begin(struct publisher *publisher, const struct visit *visit,
+                           const struct request *request, struct slice body, const char **reason) {
+    struct post *post = must_zalloc(sizeof *post);
+    struct batch *batch;
+    unsigned status;
+    if (visit->is_third_door) {
+        status = durable_parse(&post->durable, body, reason);
+        batch = load_durable(publisher, post);
+    } else {
+        status = envelope_build(&post->envelope, request->route.topic, body,
+                                publisher->next_nonce++, reason);
+        batch = load_envelope(publisher, post);
+    }
+    if (status != REPLY_OK) {
+        post_destroy(post);
+        return status;
+    }
+    post->visit = *visit;
+    post->visit.abandon = abandon;
+    post->item.on_done = on_done;
+    publisher_admit(publisher, &post->visit,
+                    sizeof *post + post->envelope.payload.size + post->envelope.answer.size +
+                        post->durable.payload.size);
+    batch_add(batch, &post->item);
+    return REPLY_OK;
+}
+
+/* --- requests: each returns REPLY_OK, or the status of the refusal with *reason --------------- */
 
 static unsigned read_body(struct publisher *publisher, const struct request *request,
                           struct buf *body, const char **reason) {
-    size_t most = (size_t)publisher->config->max_body;
+    const struct config *config = publisher->config;
+    size_t most = (size_t)(request->is_third_door ? config->max_durable_body : config->max_body);
     if (request->content_length == REQUEST_LENGTH_BAD) {
         *reason = "Content-Length is not a number";
         return REPLY_BAD_REQUEST;
@@ -129,7 +200,8 @@ static unsigned read_body(struct publisher *publisher, const struct request *req
             return REPLY_OK;
         }
     }
-    *reason = "the body is larger than max_body";
+    *reason = request->is_third_door ? "the body is larger than max_durable_body"
+                                     : "the body is larger than max_body";
     return REPLY_TOO_LARGE;
 }
 
@@ -138,12 +210,32 @@ static unsigned read_body(struct publisher *publisher, const struct request *req
 static bool type_is_wrong(const struct request *request) {
     static const char json[] = "application/json";
     size_t length = strcspn(request->content_type, "; ");
-    return request->user[0] != '\0' &&
+    return request->method == METHOD_POST && request->user[0] != '\0' &&
            (length != sizeof json - 1 || strncasecmp(request->content_type, json, length) != 0);
 }
 
-static unsigned take_event(struct publisher *publisher, const struct request *request,
-                           struct envelope *envelope, const char **reason) {
+static unsigned begin_service(struct publisher *publisher, const struct visit *visit,
+                              enum service service, const struct request *request,
+                              struct slice body, const char **reason) {
+    switch (service) {
+    case SERVICE_PUBLISH:
+    case SERVICE_PUBLISH_DURABLE:
+        return post_begin(publisher, visit, request, body, reason);
+    case SERVICE_SUBSCRIBE:
+    case SERVICE_UNSUBSCRIBE:
+    case SERVICE_CHANNELS:
+    case SERVICE_HISTORY:
+        return lookup_begin(publisher, visit, service, request, body, reason);
+    case SERVICE_NONE:
+        break;
+    }
+    check(false);
+    return REPLY_NOT_FOUND;
+}
+
+static unsigned take_request(struct publisher *publisher, const struct visit *visit,
+                             enum service service, const struct request *request,
+                             const char **reason) {
     if (publisher->is_draining) {
         *reason = "server draining";
         return REPLY_UNAVAILABLE;
@@ -153,38 +245,29 @@ static unsigned take_event(struct publisher *publisher, const struct request *re
         return REPLY_BAD_TYPE;
     }
     struct buf body = {0};
-    unsigned status = read_body(publisher, request, &body, reason);
+    unsigned status = REPLY_OK;
+    if (request->method == METHOD_POST) {
+        status = read_body(publisher, request, &body, reason);
+    }
     if (status == REPLY_OK) {
-        status = envelope_build(envelope, request->route.topic, buf_slice(&body),
-                                publisher->next_nonce++,
-                                (size_t)publisher->config->max_notify_bytes, reason);
+        status = begin_service(publisher, visit, service, request, buf_slice(&body), reason);
     }
     buf_release(&body);
     return status;
 }
 
-static unsigned take_request(struct publisher *publisher, const struct request *request,
-                             struct envelope *envelope, const char **reason, const char **allow) {
-    switch (request->route.kind) {
-    case ROUTE_TOPIC_EVENTS:
-        if (request->method == METHOD_POST) {
-            return take_event(publisher, request, envelope, reason);
-        }
-        *reason = "all but POST is pgsse-stream's: the web server's routes are wrong";
-        *allow = REPLY_TOPIC_METHODS;
-        return REPLY_METHOD_NOT_ALLOWED;
-    case ROUTE_HEALTH:
-        *reason = "this method is not served here";
-        *allow = REPLY_HEALTH_METHODS;
-        return REPLY_METHOD_NOT_ALLOWED;
-    case ROUTE_BAD_TOPIC:
-        *reason = REPLY_BAD_TOPIC_TEXT;
-        return REPLY_BAD_REQUEST;
-    case ROUTE_NONE:
-        break;
+/* --- from the web server ---------------------------------------------------------------------- */
+
+static void refuse(struct publisher *publisher, const struct visit *visit,
+                   const struct refusal *refusal) {
+    struct buf answer = {0};
+    if (visit->is_third_door) {
+        reply_error(&answer, refusal->status, refusal->reason, refusal->allow, visit->is_head);
+    } else {
+        reply_text(&answer, refusal->status, refusal->reason, refusal->allow, visit->is_head);
     }
-    *reason = REPLY_NO_ROUTE_TEXT;
-    return REPLY_NOT_FOUND;
+    responses_send(&publisher->responses, visit->fd, visit->request_id, buf_slice(&answer));
+    buf_release(&answer);
 }
 
 static const char *get_parameter(const void *source, const char *name) {
@@ -194,28 +277,25 @@ static const char *get_parameter(const void *source, const char *name) {
 static void on_request(void *self, int fd, int source) {
     struct publisher *publisher = self;
     struct parameters parameters = {publisher->handover, get_parameter};
+    struct route_paths paths = route_paths_of(publisher->config);
     struct request request;
-    struct envelope envelope = {0};
-    const char *reason;
-    const char *allow = NULL;
+    struct refusal refusal = {.status = REPLY_OK};
     if (!handover_receive(publisher->handover, fd, source)) {
         return; /* the web server went away in between */
     }
-    request_parse(&parameters, publisher->config->base_path, publisher->config->healthz_path,
-                  &request);
-    unsigned status = take_request(publisher, &request, &envelope, &reason, &allow);
-    bool is_head = request.method == METHOD_HEAD;
-    uint16_t request_id = handover_request_id(publisher->handover);
-    handover_release(publisher->handover);
-    if (status == REPLY_OK) {
-        post_create(publisher, fd, request_id, &envelope);
-        return;
+    request_parse(&parameters, &paths, &request);
+    struct visit visit = {.fd = fd,
+                          .request_id = handover_request_id(publisher->handover),
+                          .is_head = request.method == METHOD_HEAD,
+                          .is_third_door = request.is_third_door};
+    enum service service = service_of(&request, &refusal);
+    if (service != SERVICE_NONE) {
+        refusal.status = take_request(publisher, &visit, service, &request, &refusal.reason);
     }
-    struct buf answer = {0};
-    reply_text(&answer, status, reason, allow, is_head);
-    answer_and_close(fd, request_id, &answer);
-    buf_release(&answer);
-    envelope_release(&envelope);
+    handover_release(publisher->handover);
+    if (refusal.status != REPLY_OK) {
+        refuse(publisher, &visit, &refusal);
+    }
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -223,13 +303,18 @@ static void on_request(void *self, int fd, int source) {
 struct publisher *publisher_create(struct loop *loop, const struct config *config, int listen_fd) {
     struct publisher *publisher = must_zalloc(sizeof *publisher);
     struct arrivals_owner owner = {publisher, on_request};
+    int64_t body_bytes_max =
+        config->max_body > config->max_durable_body ? config->max_body : config->max_durable_body;
     publisher->loop = loop;
     publisher->config = config;
     publisher->handover = handover_create();
     random_bytes(&publisher->next_nonce, sizeof publisher->next_nonce);
-    publisher->batch = batch_create(loop, config);
-    LIST_INIT(&publisher->posts);
-    arrivals_start(&publisher->arrivals, loop, listen_fd, (size_t)config->max_body, &owner);
+    publisher->ephemeral = batch_create(loop, config, &batch_ephemeral);
+    publisher->durable = batch_create(loop, config, &batch_durable);
+    publisher->queries = queries_create(loop, config);
+    responses_start(&publisher->responses, loop, config->stall_timeout);
+    LIST_INIT(&publisher->visits);
+    arrivals_start(&publisher->arrivals, loop, listen_fd, (size_t)body_bytes_max, &owner);
     return publisher;
 }
 
@@ -237,21 +322,28 @@ void publisher_destroy(struct publisher **place) {
     struct publisher *publisher = *place;
     *place = NULL;
     loop_timer_stop(publisher->loop, &publisher->drain_look);
-    batch_destroy(&publisher->batch);
-    struct post *post;
-    while ((post = LIST_FIRST(&publisher->posts)) != NULL) {
-        on_done(&post->item, BATCH_UNKNOWN);
+    batch_destroy(&publisher->ephemeral);
+    batch_destroy(&publisher->durable);
+    queries_destroy(&publisher->queries);
+    struct visit *visit;
+    while ((visit = LIST_FIRST(&publisher->visits)) != NULL) {
+        visit->abandon(visit);
     }
+    responses_stop(&publisher->responses);
     arrivals_stop(&publisher->arrivals);
     handover_destroy(&publisher->handover);
     loop_reap(publisher->loop);
     free(publisher);
 }
 
+static bool is_idle(const struct publisher *publisher) {
+    return publisher->visit_count == 0 && arrivals_are_empty(&publisher->arrivals) &&
+           responses_are_empty(&publisher->responses);
+}
+
 static void on_drain_look(struct loop_timer *timer) {
     struct publisher *publisher = container_of(timer, struct publisher, drain_look);
-    bool is_idle = publisher->post_count == 0 && arrivals_are_empty(&publisher->arrivals);
-    if (is_idle || loop_now_ms(publisher->loop) >= publisher->drain_until_ms) {
+    if (is_idle(publisher) || loop_now_ms(publisher->loop) >= publisher->drain_until_ms) {
         loop_stop(publisher->loop);
     } else {
         loop_timer_start(publisher->loop, timer, DRAIN_LOOK_MS, on_drain_look);
@@ -262,7 +354,7 @@ void publisher_drain(struct publisher *publisher) {
     if (publisher->is_draining) {
         return;
     }
-    log_info("told to stop: finishing %zu publishes", publisher->post_count);
+    log_info("told to stop: finishing %zu requests", publisher->visit_count);
     publisher->is_draining = true;
     publisher->drain_until_ms = loop_now_ms(publisher->loop) + publisher->config->graceful_drain;
     loop_timer_start(publisher->loop, &publisher->drain_look, DRAIN_LOOK_MS, on_drain_look);

@@ -5,12 +5,17 @@
 
 enum reply_status {
     REPLY_OK = 200,
+    REPLY_CREATED = 201,
+    REPLY_ACCEPTED = 202,
     REPLY_NO_CONTENT = 204,
     REPLY_BAD_REQUEST = 400,
+    REPLY_FORBIDDEN = 403,
     REPLY_NOT_FOUND = 404,
     REPLY_METHOD_NOT_ALLOWED = 405,
     REPLY_TOO_LARGE = 413,
     REPLY_BAD_TYPE = 415,
+    REPLY_INTERNAL_ERROR = 500,
+    REPLY_NOT_IMPLEMENTED = 501,
     REPLY_UNAVAILABLE = 503,
 };
 
@@ -24,7 +29,7 @@ enum { REPLY_RETRY_AFTER_S = 2 };
 
 struct reply {
     unsigned status;  /* any of HTTP's; those above have a reason phrase */
-    const char *type; /* of the body */
+    const char *type; /* of the body; NULL: there is none */
     struct slice body;
     const char *allow; /* the Allow header; may be NULL */
     bool without_body; /* it was HEAD: only the headers, the body's length among them */
@@ -36,6 +41,11 @@ void reply_append(struct buf *out, const struct reply *reply);
 /* text/plain, a line. */
 void reply_text(struct buf *out, unsigned status, const char *text, const char *allow,
                 bool without_body);
+
+/* {"error":"text"}: a refusal of the third door. The text is UTF-8; neither way has a body for 204.
+ */
+void reply_error(struct buf *out, unsigned status, const char *text, const char *allow,
+                 bool without_body);
 
 /* The status line and headers of a stream or, with a position, of the answer to HEAD. */
 void reply_stream_headers(struct buf *out, const char *position);

@@ -84,14 +84,49 @@ static int64_t parse_length(const char *text) {
     return length < 0 ? REQUEST_LENGTH_BAD : length;
 }
 
-void request_parse(const struct parameters *parameters, const char *base_path,
-                   const char *healthz_path, struct request *request) {
+/* Whether the path is prefix or lies under it: what is no route there is still of that door. */
+static bool is_under(const char *path, const char *prefix) {
+    size_t length = strlen(prefix);
+    return strncmp(path, prefix, length) == 0 && strchr("/?", path[length]) != NULL;
+}
+
+static bool is_third_door(const char *uri, const char *script_name,
+                          const struct route_paths *paths) {
+    size_t mount = strlen(script_name);
+    const char *mounted = strncmp(uri, script_name, mount) == 0 ? uri + mount : uri;
+    return is_under(uri, paths->events) || is_under(uri, paths->health) ||
+           is_under(mounted, paths->events) || is_under(mounted, paths->health);
+}
+
+/* A route that was matched says it better than its spelling, which may have escapes in it. */
+static bool route_is_third_door(enum route_kind kind) {
+    switch (kind) {
+    case ROUTE_PUBLISH:
+    case ROUTE_SUBSCRIBE:
+    case ROUTE_UNSUBSCRIBE:
+    case ROUTE_CHANNELS:
+    case ROUTE_HISTORY:
+    case ROUTE_STREAM:
+    case ROUTE_CONNECTIONS:
+    case ROUTE_STATUS:
+        return true;
+    case ROUTE_NONE:
+    case ROUTE_BAD_TOPIC:
+    case ROUTE_TOPIC_EVENTS:
+    case ROUTE_HEALTH:
+        break;
+    }
+    return false;
+}
+
+void request_parse(const struct parameters *parameters, const struct route_paths *paths,
+                   struct request *request) {
     const void *source = parameters->source;
     const char *query = parameters->get(source, "QUERY_STRING");
     const char *length = parameters->get(source, "CONTENT_LENGTH");
     request->method = method_of(parameters->get(source, "REQUEST_METHOD"));
     route_parse(parameters->get(source, "REQUEST_URI"), parameters->get(source, "SCRIPT_NAME"),
-                base_path, healthz_path, &request->route);
+                paths, &request->route);
     parse_position(parameters->get(source, "HTTP_LAST_EVENT_ID"), query, request);
     request->limit = parse_limit(query);
     request->accepts_events =
@@ -99,4 +134,9 @@ void request_parse(const struct parameters *parameters, const char *base_path,
     request->user = parameters->get(source, "REMOTE_USER");
     request->content_type = parameters->get(source, "CONTENT_TYPE");
     request->content_length = parse_length(length);
+    request->query = query;
+    request->is_third_door = route_is_third_door(request->route.kind) ||
+                             (request->route.kind == ROUTE_NONE &&
+                              is_third_door(parameters->get(source, "REQUEST_URI"),
+                                            parameters->get(source, "SCRIPT_NAME"), paths));
 }

@@ -16,6 +16,8 @@ struct request {
     bool accepts_events; /* Accept names text/event-stream: it may be an EventSource */
     const char *user;    /* REMOTE_USER, "" if nobody was authenticated */
     const char *content_type;
+    const char *query;      /* QUERY_STRING, as it was sent */
+    bool is_third_door;     /* the path lies under events_path, or is health_path */
     int64_t content_length; /* or one of the next two */
 };
 
@@ -27,5 +29,5 @@ struct parameters {
     const char *(*get)(const void *source, const char *name); /* "" if absent */
 };
 
-void request_parse(const struct parameters *parameters, const char *base_path,
-                   const char *healthz_path, struct request *request);
+void request_parse(const struct parameters *parameters, const struct route_paths *paths,
+                   struct request *request);

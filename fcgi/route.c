@@ -47,16 +47,51 @@ static enum route_kind parse_topic(struct slice segment, char topic[TOPIC_PATH_B
                : ROUTE_BAD_TOPIC;
 }
 
-static enum route_kind match(struct slice path, const char *base_path, const char *healthz_path,
+static bool path_is(struct slice path, const char *wanted) {
+    return take_prefix(&path, slice_of(wanted)) && path.length == 0;
+}
+
+static enum route_kind match_events(struct slice rest) {
+    static const struct {
+        const char *path;
+        enum route_kind kind;
+    } routes[] = {
+        {"/publish", ROUTE_PUBLISH},
+        {"/channels/subscribe", ROUTE_SUBSCRIBE},
+        {"/channels/unsubscribe", ROUTE_UNSUBSCRIBE},
+        {"/channels", ROUTE_CHANNELS},
+        {"/channels/list", ROUTE_CHANNELS},
+        {"/history", ROUTE_HISTORY},
+        {"/stream", ROUTE_STREAM},
+        {"/active-connections", ROUTE_CONNECTIONS},
+    };
+    for (size_t i = 0; i < length_of(routes); i++) {
+        if (path_is(rest, routes[i].path)) {
+            return routes[i].kind;
+        }
+    }
+    return ROUTE_NONE;
+}
+
+static enum route_kind match(struct slice path, const struct route_paths *paths,
                              struct route *route) {
     struct slice rest = path;
     struct slice topic;
     struct slice events;
-    if (take_prefix(&rest, slice_of(healthz_path)) && rest.length == 0) {
+    if (path_is(path, paths->healthz)) {
         return ROUTE_HEALTH;
     }
+    if (path_is(path, paths->health)) {
+        return ROUTE_STATUS;
+    }
+    if (take_prefix(&rest, slice_of(paths->events))) {
+        enum route_kind kind = match_events(rest);
+        if (kind != ROUTE_NONE) {
+            return kind;
+        }
+    }
     rest = path;
-    if (take_prefix(&rest, slice_of(base_path)) && next_segment(&rest, &topic) &&
+    if (take_prefix(&rest, slice_of(paths->base)) && next_segment(&rest, &topic) &&
         next_segment(&rest, &events) && rest.length == 0 &&
         segment_is(events, slice_of("events"))) {
         return parse_topic(topic, route->topic);
@@ -64,15 +99,22 @@ static enum route_kind match(struct slice path, const char *base_path, const cha
     return ROUTE_NONE;
 }
 
-void route_parse(const char *request_uri, const char *script_name, const char *base_path,
-                 const char *healthz_path, struct route *route) {
+struct route_paths route_paths_of(const struct config *config) {
+    return (struct route_paths){.base = config->base_path,
+                                .healthz = config->healthz_path,
+                                .events = config->events_path,
+                                .health = config->health_path};
+}
+
+void route_parse(const char *request_uri, const char *script_name, const struct route_paths *paths,
+                 struct route *route) {
     struct slice path = {request_uri, strcspn(request_uri, "?")};
     size_t mount = strlen(script_name);
     route->topic[0] = '\0';
-    route->kind = match(path, base_path, healthz_path, route);
+    route->kind = match(path, paths, route);
     if (route->kind == ROUTE_NONE && mount > 0 && mount < path.length &&
         memcmp(path.at, script_name, mount) == 0) {
         struct slice mounted = {path.at + mount, path.length - mount};
-        route->kind = match(mounted, base_path, healthz_path, route);
+        route->kind = match(mounted, paths, route);
     }
 }

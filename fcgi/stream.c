@@ -1,5 +1,6 @@
 #include "stream.h"
 
+#include "admission.h"
 #include "answer.h"
 #include "log.h"
 
@@ -25,10 +26,7 @@ static bool on_accepted(struct stream *stream, struct slice body) {
         return false;
     }
     struct client *client = client_of(stream, message.token);
-    if (client != NULL) {
-        client_on_accepted(client, &message);
-    }
-    return true;
+    return client == NULL || admission_on_accepted(client, &message);
 }
 
 static bool on_refused(struct stream *stream, struct slice body) {
@@ -38,7 +36,7 @@ static bool on_refused(struct stream *stream, struct slice body) {
     }
     struct client *client = client_of(stream, message.token);
     if (client != NULL) {
-        client_on_refused(client, &message);
+        admission_on_refused(client, &message);
     }
     return true;
 }
@@ -49,13 +47,13 @@ static bool on_refresh(struct stream *stream, struct slice body) {
         return false;
     }
     if (message.token == 0) {
+        fanout_refresh(&stream->fanout, &message, stream->position.durable);
         stream->position = message.position;
-        fanout_refresh(&stream->fanout, &message);
         return true;
     }
     struct client *client = client_of(stream, message.token);
     if (client != NULL) {
-        client_on_refresh(client, &message);
+        admission_on_refresh(client, &message);
     }
     return true;
 }
@@ -67,7 +65,7 @@ static bool on_replay(struct stream *stream, struct slice body) {
     }
     struct client *client = client_of(stream, message.token);
     if (client != NULL) {
-        client_on_replay(client, &message.event, body.length);
+        admission_on_replay(client, &message.event, body.length);
     }
     return true;
 }
@@ -80,7 +78,7 @@ static bool on_subscribed(struct stream *stream, struct slice body) {
     stream->position = message.position;
     struct client *client = client_of(stream, message.token);
     if (client != NULL) {
-        client_on_subscribed(client, &message);
+        admission_on_subscribed(client, &message);
     }
     return true;
 }
@@ -90,8 +88,8 @@ static bool on_event(struct stream *stream, struct slice body) {
     if (!wire_decode_event(body, &event)) {
         return false;
     }
+    fanout_publish(&stream->fanout, &event, stream->position.durable);
     stream->position = event.position;
-    fanout_publish(&stream->fanout, &event);
     return true;
 }
 
@@ -108,14 +106,33 @@ static bool on_position(struct stream *stream, struct slice body) {
     return true;
 }
 
-static bool on_health(struct stream *stream, struct slice body) {
-    struct wire_health message;
-    if (!wire_decode_health(body, &message)) {
+static bool on_document(struct stream *stream, struct slice body) {
+    struct wire_document message;
+    if (!wire_decode_document(body, &message)) {
         return false;
     }
     struct client *client = client_of(stream, message.token);
     if (client != NULL) {
-        answer_on_health(client, &message);
+        answer_on_document(client, &message);
+    }
+    return true;
+}
+
+/* Whose user is meant, with "" everybody's: of connections alone. */
+static bool is_meant(const struct client *client, struct slice user) {
+    return client->user != NULL && (user.length == 0 || slice_is(user, client->user));
+}
+
+static bool on_recheck(struct stream *stream, struct slice body) {
+    struct slice user;
+    struct client *client;
+    if (!wire_decode_recheck(body, &user)) {
+        return false;
+    }
+    LIST_FOREACH(client, &stream->clients, link) {
+        if (is_meant(client, user)) {
+            admission_recheck(client);
+        }
     }
     return true;
 }
@@ -151,10 +168,12 @@ static bool on_frame(void *self, const struct wire_frame *frame) {
         return on_event(stream, frame->body);
     case WIRE_POSITION:
         return on_position(stream, frame->body);
-    case WIRE_HEALTH:
-        return on_health(stream, frame->body);
+    case WIRE_DOCUMENT:
+        return on_document(stream, frame->body);
     case WIRE_ASK_REPORT:
         return on_ask_report(stream, frame->body);
+    case WIRE_RECHECK:
+        return on_recheck(stream, frame->body);
     case WIRE_HELLO:
     case WIRE_SUBSCRIBE:
     case WIRE_UNSUBSCRIBE:
@@ -163,6 +182,8 @@ static bool on_frame(void *self, const struct wire_frame *frame) {
     case WIRE_REPORT:
     case WIRE_RESUME:
     case WIRE_CREDIT:
+    case WIRE_ASK_CONNECTIONS:
+    case WIRE_ASK_STATUS:
     case WIRE_WELCOME:
     case WIRE_GOODBYE:
         break;
@@ -186,7 +207,8 @@ static void on_down(void *self) {
     struct stream *stream = self;
     struct client *client;
     LIST_FOREACH(client, &stream->clients, link) {
-        client_on_broker_lost(client);
+        admission_on_broker_lost(client);
+        answer_on_broker_lost(client);
     }
 }
 
@@ -226,10 +248,10 @@ static void on_request(void *self, int fd, int source) {
         return; /* the web server went away in between */
     }
     struct parameters parameters = {stream->handover, get_parameter};
-    request_parse(&parameters, stream->config->base_path, stream->config->healthz_path, &request);
-    uint16_t request_id = handover_request_id(stream->handover);
-    handover_release(stream->handover);
-    client_create(stream, fd, request_id, &request);
+    struct route_paths paths = route_paths_of(stream->config);
+    request_parse(&parameters, &paths, &request);
+    client_create(stream, fd, handover_request_id(stream->handover), &request);
+    handover_release(stream->handover); /* and with it the request's texts */
 }
 
 /* --- life ------------------------------------------------------------------------------------- */

@@ -9,8 +9,8 @@
  *
  *   on_request         its bytes have come in whole: libfcgi parses it,
  *   client_create      the connection is taken over, and the broker is asked
- *   client_on_accepted headers and first block, in one write
- *   client_on_subscribed  from here on the feed
+ *   admission_on_accepted    headers and first block, in one write
+ *   admission_on_subscribed  from here on the feed
  *
  * Never here: Postgres, or anything that waits. */
 #pragma once

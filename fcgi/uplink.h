@@ -34,6 +34,7 @@ struct uplink {
     struct loop_task reap; /* closes closing_fd */
     int closing_fd;
     unsigned failures;
+    int64_t written_ms; /* when the socket last took something */
     struct buf input;
     struct outq output;
 };

@@ -197,6 +197,10 @@ class Database:
         return [pid for pid, query in self.backends().items() if "LISTEN" in query.upper()
                 or "listening_channels" in query]
 
+    def query_backends(self):
+        """Those that have sent markers."""
+        return [pid for pid, query in self.backends().items() if "pg_notify" in query]
+
     def terminate(self, pids):
         for pid in pids:
             self.execute("SELECT pg_terminate_backend(%s)", (pid,))

@@ -39,6 +39,8 @@ server.max-request-size = 2048
 server.feature-flags = ("server.graceful-shutdown-timeout" => 5)
 $HTTP["request-method"] == "POST" {{
     fastcgi.server = ("/" => ({publish}))
+}} else $HTTP["url"] =~ "^/api/events/(history|channels)(/|$)" {{
+    fastcgi.server = ("/" => ({publish}))
 }} else {{
     fastcgi.server = ("/" => ({stream}))
 }}

@@ -32,6 +32,11 @@ def place_in(body):
     return marker, since
 
 
+def place_of_event(body):
+    assert body[0] == 0  # it is not durable
+    return place_in(body[1:])
+
+
 def subscribed(hand, token=1, topic="alpha"):
     """A live client; its place."""
     hand.send(wire.subscribe(token, topic))
@@ -74,7 +79,7 @@ def replayed_until_now(hand):
 
 def frames_before_answer(hand):
     token = next(QUESTIONS)
-    hand.send(wire.frame(wire.ASK_POSITION, struct.pack("<Q", token)))
+    hand.send(wire.ask(wire.ASK_POSITION, token))
     frames = []
     while True:
         kind, body = hand.next()
@@ -115,11 +120,21 @@ def test_a_replaying_client_gets_live_events_only_when_it_is_subscribed(broker):
     publish(broker, 1)
     hand.send(wire.credit(2, 1 << 20))
     frames = frames_to(hand, wire.SUBSCRIBED)
-    replays = [wire.Reader(body[8:]) for kind, body in frames if kind == wire.REPLAY]
-    last = replays[-1].position()
-    assert last[2] == start[1] + 21
+    marker, last = [place_of_event(body[8:]) for kind, body in frames if kind == wire.REPLAY][-1]
+    assert last == start[1] + 21
     publish(broker, 1)
-    assert place_in(hand.next_of(wire.EVENT)) == (last[1], last[2] + 1)
+    assert place_of_event(hand.next_of(wire.EVENT)) == (marker, last + 1)
+
+
+def test_accepted_tells_the_topics_in_the_order_of_the_question(broker):
+    hand = broker.handler_by_hand()
+    names = [f"t{number * 37 % 64}" for number in range(64)]
+    hand.send(wire.subscribe(1, *names) + wire.subscribe(2, "gamma"))
+    for token, wanted in ((1, names), (2, ["gamma"])):
+        body = wire.Reader(hand.next_of(wire.ACCEPTED))
+        assert (body.number("Q"), body.number("B")) == (token, 0)
+        body.position()
+        assert body.topics() == wanted and body.body == b""
 
 
 def test_an_unsubscribe_ends_a_replay(broker):
@@ -157,7 +172,7 @@ def test_a_handler_resumes_from_each_place(broker):
                          wire.subscribe(7, "alpha"))
         got = frames_to(hand, wire.POSITION)
         assert [body for _, body in got[:-1]] == \
-            [body for body in frames if place_in(body)[1] > since]
+            [body for body in frames if place_of_event(body)[1] > since]
         assert {kind for kind, _ in got[:-1]} <= {wire.EVENT}
         assert place_in(got[-1][1][8:]) == (marker, start[1] + 10)
         assert [kind for kind, _ in frames_to(hand, wire.SUBSCRIBED)] == \
@@ -169,7 +184,7 @@ def test_without_place_it_is_at_the_head(broker):
     _, frames = live_frames(broker, 2)
     hand = connected(broker, wire.resume(), wire.subscribe(7, "alpha"))
     (_, body), = frames_to(hand, wire.POSITION)
-    assert place_in(body[8:]) == place_in(frames[-1])
+    assert place_in(body[8:]) == place_of_event(frames[-1])
     assert [kind for kind, _ in frames_to(hand, wire.ACCEPTED)] == [wire.ACCEPTED]
 
 
@@ -178,7 +193,7 @@ def test_a_resume_from_an_unknown_place_is_refused_once(broker):
     kind, body = hand.next()
     refresh = wire.Reader(body)
     assert kind == wire.REFRESH
-    assert (refresh.number("Q"), refresh.text()) == (0, b"")
+    assert (refresh.number("Q"), refresh.number("B"), refresh.text()) == (0, 0, b"")
     place = refresh.position()
     assert refresh.number("B") == 1 and refresh.number("Q") == 2 ** 64 - 1  # restart; who knows
     kind, body = hand.next()
@@ -215,5 +230,5 @@ def test_a_handler_that_resumes_and_does_not_read_is_kept(broker):
     frames = frames_to(hand, wire.POSITION)
     assert {kind for kind, _ in frames[:-1]} == {wire.EVENT}
     assert [kind for kind, _ in frames_to(hand, wire.SUBSCRIBED)] == [wire.ACCEPTED, wire.SUBSCRIBED]
-    places = [place_in(body)[1] for _, body in frames[:-1]]
+    places = [place_of_event(body)[1] for _, body in frames[:-1]]
     assert places == list(range(start[1] + 1, start[1] + 601))

@@ -92,7 +92,7 @@ def test_an_outage_from_end_to_end(deploy, fragile_cluster, fragile_database, ho
 def test_the_query_connection_is_lost(deploy, database, hook):
     deployment = deploy(database.url, hook=hook.path)
     deployment.start_broker()
-    database.terminate(set(database.backends()) - set(database.listen_backends()))
+    database.terminate(wait_for(database.query_backends, "it has sent a marker"))
     event, reason, attempt, usage = hook.wait("error")
     assert "query connection" in reason and attempt == usage == ""
     assert hook.events() == ["connect", "error"]
@@ -176,7 +176,7 @@ def test_a_hook_that_vanishes_later(deploy, database, hook):
     deployment.start_broker()
     hook.wait("connect")
     hook.path.unlink()
-    database.terminate(set(database.backends()) - set(database.listen_backends()))
+    database.terminate(wait_for(database.query_backends, "it has sent a marker"))
     deployment.wait_totals(hook_failures=1, hook_runs=1)
     assert "hook for error cannot be started" in deployment.broker.log()
     wait_for(lambda: deployment.health()["status"] == "ok", "it goes on")

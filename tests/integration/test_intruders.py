@@ -37,6 +37,7 @@ GREETED = {
     "an unknown type": frame_of(60),
     "type 0": frame_of(0),
     "an answer's type": frame_of(wire.EVENT, b"\x00" * 40),
+    "a RECHECK": frame_of(wire.RECHECK, wire.text("")),
     "a huge length": frame_of(wire.SUBSCRIBE, length=0xFFFFFFFF),
     "one over the limit": frame_of(wire.REPORT, length=wire.REQUEST_BYTES_MAX + 1),
     "a second HELLO": wire.hello(),
@@ -54,15 +55,21 @@ GREETED = {
         wire.SUBSCRIBE, wire.subscribe(1)[5:-2] + struct.pack("<HI", 1, 0xFFFFFFF0) + b"alpha"),
     "an UNSUBSCRIBE of nobody": wire.unsubscribe(77, "alpha"),
     "an empty UNSUBSCRIBE": frame_of(wire.UNSUBSCRIBE),
+    "an UNSUBSCRIBE in no form": wire.unsubscribe(0, "alpha", form=2),
+    "an UNSUBSCRIBE of the second version": frame_of(
+        wire.UNSUBSCRIBE, struct.pack("<Q", 0) + wire.topics("alpha")),
     "an ASK_POSITION of 3 bytes": frame_of(wire.ASK_POSITION, b"123"),
+    "an ASK_CONNECTIONS of 3 bytes": frame_of(wire.ASK_CONNECTIONS, b"123"),
+    "an ASK_CONNECTIONS without token": wire.ask(wire.ASK_CONNECTIONS, 0),
+    "an ASK_STATUS of 3 bytes": frame_of(wire.ASK_STATUS, b"123"),
+    "an ASK_STATUS without token": wire.ask(wire.ASK_STATUS, 0),
     "an ASK_HEALTH of 3 bytes": frame_of(wire.ASK_HEALTH, b"123"),
     "a REPORT that lies about its count": frame_of(
         wire.REPORT, struct.pack("<IBI", 1, 1, 0xFFFFFFFF)),
     "a REPORT with half an entry": frame_of(
         wire.REPORT, struct.pack("<IBI", 1, 1, 1) + wire.text("alpha") + b"\x01"),
-    "a SUBSCRIBE in no form": frame_of(
-        wire.SUBSCRIBE, b"\x01" + b"\x00" * 7 + b"\xff\x00" + wire.no_position() + wire.text("")
-        + wire.text("") + wire.topics("alpha")),
+    "a SUBSCRIBE in no form": wire.subscribe(1, "alpha", form=255),
+    "a SUBSCRIBE in the form behind the last": wire.subscribe(1, "alpha", form=2),
     "a position of no kind": frame_of(
         wire.SUBSCRIBE, b"\x01" + b"\x00" * 7 + b"\x00\xff" + wire.no_position() + wire.text("")
         + wire.text("") + wire.topics("alpha")),
@@ -86,20 +93,25 @@ def test_who_breaks_the_protocol_is_closed_with_a_reason(shared, garbage):
         assert stream.next_data(2) == "undisturbed"
 
 
+def resume_of(entries, count=1, kind=0):
+    """HELLO and then that, without position."""
+    return wire.hello() + frame_of(wire.RESUME, struct.pack("<BB", 1, kind) + wire.no_position()
+                                   + struct.pack("<I", count) + entries)
+
+
 @pytest.mark.parametrize("garbage", [
     b"GET / HTTP/1.0\r\n\r\n", b"\x00" * 64, wire.subscribe(1, "alpha"), wire.hello(magic=1),
     wire.hello(version=wire.VERSION + 1), wire.hello(version=wire.VERSION - 1), frame_of(wire.HELLO, b"123"),
     frame_of(wire.REPORT, struct.pack("<IBI", 1, 1, 0)), os.urandom(5000) + b"\xff" * 8,
     wire.hello() + wire.subscribe(1, "alpha"), wire.resume(),
-    wire.hello() + frame_of(wire.RESUME, b"\x01\x01" + wire.no_position() + b"\x00" * 4),
-    wire.hello() + frame_of(wire.RESUME, b"\x01\x00" + wire.no_position() + b"\xff" * 4),
-    wire.hello() + frame_of(wire.RESUME, b"\x01\x00" + wire.no_position() + b"\x01\x00\x00\x00"
-                            + wire.text("") + b"\x01\x00\x00\x00"),
-    wire.hello() + frame_of(wire.RESUME, b"\x01\x00" + wire.no_position() + b"\x01\x00\x00\x00"
-                            + wire.text("alpha") + b"\x00" * 4),
+    resume_of(b"", 0, kind=1), resume_of(b"", 0xFFFFFFFF),
+    wire.hello() + frame_of(wire.RESUME, b"\x01\x00" + wire.no_position()),
+    resume_of(wire.resume_entry("", 1)), resume_of(wire.resume_entry("alpha", 0)),
+    resume_of(wire.resume_entry("alpha", 2) + b"\x00"),
 ], ids=["HTTP", "zeros", "SUBSCRIBE first", "magic", "newer", "older", "short HELLO", "REPORT first",
         "random", "no RESUME", "RESUME first", "no position's RESUME", "a lying RESUME",
-        "a RESUME without topic", "a RESUME without clients"])
+        "a RESUME without count", "a RESUME without topic", "a RESUME without clients",
+        "a RESUME with a byte too many"])
 def test_who_does_not_greet_is_closed_with_a_reason(shared, garbage):
     handler = shared.handler_by_hand(greet=False)
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -130,9 +142,10 @@ def test_frames_in_single_bytes_are_understood(guarded):
     assert wire.Reader(handler.next_of(wire.SUBSCRIBED)).number("Q") == 5
     guarded.publish("gamma", {"n": 1})
     event = wire.Reader(handler.next_of(wire.EVENT))
-    position, topic, publisher_id = event.position(), event.text(), event.text()
+    is_durable, position = event.number("B"), event.position()
+    topic, publisher_id = event.text(), event.text()
     id_at, body = event.number("I"), event.text()
-    assert (topic, publisher_id, id_at) == (b"gamma", b"", 0)
+    assert (is_durable, topic, publisher_id, id_at) == (0, b"gamma", b"", 0)
     assert body == b'event: message\ndata: {"n":1}\n\n' and len(position[1]) == 13
     handler.close()
 

@@ -196,12 +196,12 @@ def test_the_query_connection_is_terminated(deploy, database):
     stream = deployment.stream()
     listening = listen_backend(deployment, database)
     for number in range(3):
-        victims = [pid for pid in database.backends() if pid != listening]
+        victims = wait_for(database.query_backends, "it has sent a marker")
         assert len(victims) == 1
         database.terminate(victims)
         database.publish("alpha", number)
         assert stream.next_data() == number
-        wait_for(lambda: set(database.backends()) - {listening} - set(victims), "it came back")
+        wait_for(lambda: set(database.query_backends()) - set(victims), "it came back")
     assert health(deployment)[0] == 200
     assert listen_backend(deployment, database) == listening
     stream.silence(0.2)

@@ -528,11 +528,10 @@ def test_the_query_backend_hangs(deploy, database):
     deployment = deploy(database.url, **SETTINGS).start(publisher=False)
     outage = Outage(deployment, live_stream(deployment, database))
     listening = database.listen_backends()
-    hanging, = set(database.backends()) - set(listening)
+    hanging, = wait_for(database.query_backends, "it has sent a marker")
     os.kill(hanging, signal.SIGSTOP)
     try:
-        wait_for(lambda: set(database.backends()) - set(listening) - {hanging}, "another",
-                 NOTICED)
+        wait_for(lambda: set(database.query_backends()) - {hanging}, "another", NOTICED)
         assert outage.wait_over()["reconnects"] == 0
         outage.go_on(database, gaps=0)
     finally:

@@ -44,7 +44,7 @@ class Broker:
         return self
 
     def _take_resume(self):
-        """(position kind, (D, M, S), {topic: live clients})"""
+        """(position kind, (D, M, S), {topic: live clients})."""
         body = wire.Reader(self.peer.next_of(wire.RESUME))
         is_last, kind, place = body.number("B"), body.number("B"), body.position()
         entries = body.entries()
@@ -60,13 +60,12 @@ class Broker:
         token, form, kind = body.number("Q"), body.number("B"), body.number("B")
         body.position()
         user, tenant = body.text(), body.text()
-        names = [body.text().decode() for _ in range(body.number("H"))]
-        assert (form, user, tenant, body.body) == (0, b"", b"", b"")
-        self.send(wire.frame(wire.ACCEPTED, struct.pack("<QB", token, bool(follows))
-                             + position(since)))
+        names = body.topics()
+        assert (form, user, tenant, body.body) == (wire.OF_TOPICS, b"", b"", b"")
+        self.send(accepted(token, since, bool(follows), *names))
         if follows:
             self.send(refresh(token, since, follows))
-        self.send(wire.frame(wire.SUBSCRIBED, struct.pack("<Q", token) + position(since)))
+        self.send(subscribed(token, since))
         return token, kind, names
 
     def close(self):
@@ -79,15 +78,24 @@ def welcome(magic=wire.MAGIC, version=wire.VERSION):
     return wire.frame(wire.WELCOME, struct.pack("<IHI", magic, version, 1))
 
 
-def refresh(token, since, reason, topic=""):
-    return wire.frame(wire.REFRESH, struct.pack("<Q", token) + wire.text(topic) + position(since)
-                      + struct.pack("<BQ", reason[0], 7))
+def accepted(token, since, follows=True, *names):
+    return wire.frame(wire.ACCEPTED, struct.pack("<QB", token, follows) + position(since)
+                      + wire.topics(*(names or ("alpha",))))
+
+
+def subscribed(token, since):
+    return wire.frame(wire.SUBSCRIBED, struct.pack("<Q", token) + position(since))
+
+
+def refresh(token, since, reason, topic="", is_durable=0):
+    return wire.frame(wire.REFRESH, struct.pack("<QB", token, is_durable) + wire.text(topic)
+                      + position(since) + struct.pack("<BQ", reason[0], 7))
 
 
 def event_body(since, topic="alpha", body=b"event: message\ndata: 1\n\n", publisher_id="",
-               id_at=0):
-    return (position(since) + wire.text(topic) + wire.text(publisher_id)
-            + struct.pack("<I", id_at) + wire.text(body))
+               id_at=0, is_durable=0):
+    return (struct.pack("<B", is_durable) + position(since) + wire.text(topic)
+            + wire.text(publisher_id) + struct.pack("<I", id_at) + wire.text(body))
 
 
 def event(*what, **how):
@@ -128,7 +136,7 @@ def test_a_stream_from_end_to_end(by_hand):
         f": note\nid: 0.{MARKER}.7~own\nevent: e\ndata: 2\n\n".encode()
     stream.close()
     body = wire.Reader(hand.peer.next_of(wire.UNSUBSCRIBE))
-    body.number("Q")
+    assert (body.number("Q"), body.number("B")) == (0, wire.OF_TOPICS)
     assert body.body == wire.topics("alpha")
 
 
@@ -137,14 +145,6 @@ def subscription_of(hand):
     body = wire.Reader(hand.peer.next_of(wire.SUBSCRIBE))
     token, _, kind = body.number("Q"), body.number("B"), body.number("B")
     return token, kind, body.position()
-
-
-def accepted(token, since, follows=True):
-    return wire.frame(wire.ACCEPTED, struct.pack("<QB", token, follows) + position(since))
-
-
-def subscribed(token, since):
-    return wire.frame(wire.SUBSCRIBED, struct.pack("<Q", token) + position(since))
 
 
 def test_a_replay_from_end_to_end(by_hand):
@@ -183,7 +183,7 @@ def test_who_asked_for_all_that_is_kept_still_does_behind_a_refresh(by_hand):
         token, kind, _ = subscription_of(hand)
         assert kind == wire.ALL_POSITION
         hand.send(accepted(token, 9)
-                  + wire.frame(wire.REFRESH, struct.pack("<Q", token) + wire.text("")
+                  + wire.frame(wire.REFRESH, struct.pack("<QB", token, 0) + wire.text("")
                                + wire.no_position() + struct.pack("<BQ", 2, 2 ** 64 - 1)))
         stream.next_event()
         hand.accept()
@@ -305,7 +305,7 @@ def test_a_resume_tells_the_last_position_and_who_is_live(by_hand):
         assert [stream.next_block().place[2] for _ in range(3)] == [8, 9, 10]
     assert streams[2].next_block().place[2] == 10  # another topic's refresh is not for it
     token, kind, _ = subscription_of(hand)
-    hand.send(accepted(token, 10, False) + subscribed(token, 10))
+    hand.send(accepted(token, 10, False, "gamma") + subscribed(token, 10))
     assert waiting.next_block().data is None
 
 
@@ -336,11 +336,10 @@ def test_frames_for_nobody_are_dropped(by_hand):
     stream.read_headers().next_block()
     other = token + 1000
     hand.send(event(2, topic="nobody's")
-              + wire.frame(wire.ACCEPTED, struct.pack("<QB", other, 0) + position(2))
-              + wire.frame(wire.SUBSCRIBED, struct.pack("<Q", other) + position(2))
+              + accepted(other, 2, False) + subscribed(other, 2)
               + refresh(other, 2, b"\x02")
               + wire.frame(wire.REFUSED, struct.pack("<QH", other, 500) + wire.text("no"))
-              + wire.frame(wire.HEALTH, struct.pack("<QH", other, 200) + wire.text("{}"))
+              + wire.frame(wire.DOCUMENT, struct.pack("<QH", other, 200) + wire.text("{}"))
               + event(3))
     assert stream.next_block().place[2] == 3
 
@@ -350,9 +349,14 @@ def test_frames_for_nobody_are_dropped(by_hand):
     event(2, id_at=9999), wire.frame(wire.SUBSCRIBED, b"1"), wire.frame(wire.ACCEPTED, b"\x01" * 9),
     wire.frame(wire.HELLO, struct.pack("<IHI", wire.MAGIC, wire.VERSION, 1)), welcome(),
     struct.pack("<IB", 0xFFFFFFFF, wire.EVENT), refresh(0, 2, b"\x63"), event(2)[:-1] + b"",
+    accepted(0, 2, 2), wire.frame(wire.ACCEPTED, accepted(0, 2)[5:] + b"x"), event(2, is_durable=2),
+    replay(0, 2, is_durable=2), refresh(0, 2, b"\x01", is_durable=2),
+    wire.frame(wire.RECHECK), wire.frame(wire.ASK_STATUS, struct.pack("<Q", 1)),
     wire.frame(wire.GOODBYE, wire.text("tired of you")), b"",
 ], ids=["ff", "type 60", "no EVENT", "bad EVENT", "id_at", "SUBSCRIBED", "ACCEPTED", "HELLO",
-        "WELCOME again", "huge", "reason", "half a frame", "GOODBYE", "nothing"])
+        "WELCOME again", "huge", "reason", "half a frame", "follows", "ACCEPTED and more",
+        "durable EVENT", "durable REPLAY", "durable REFRESH", "no RECHECK", "a handler's question",
+        "GOODBYE", "nothing"])
 def test_a_broker_that_talks_nonsense_is_left_and_its_clients_are_kept(by_hand, garbage):
     hand = by_hand.hand.accept()
     stream = ask(by_hand)

@@ -6,10 +6,12 @@ import socket
 import struct
 
 MAGIC = 0x73736770
-VERSION = 2
-HELLO, SUBSCRIBE, UNSUBSCRIBE, ASK_POSITION, ASK_HEALTH, REPORT, RESUME, CREDIT = range(1, 9)
-(WELCOME, ACCEPTED, REFUSED, REFRESH, SUBSCRIBED, EVENT, POSITION, HEALTH, ASK_REPORT, GOODBYE,
- REPLAY) = range(65, 76)
+VERSION = 3
+(HELLO, SUBSCRIBE, UNSUBSCRIBE, ASK_POSITION, ASK_HEALTH, REPORT, RESUME, CREDIT, ASK_CONNECTIONS,
+ ASK_STATUS) = range(1, 11)
+(WELCOME, ACCEPTED, REFUSED, REFRESH, SUBSCRIBED, EVENT, POSITION, DOCUMENT, ASK_REPORT, GOODBYE,
+ REPLAY, RECHECK) = range(65, 77)
+OF_TOPICS, OF_CONNECTIONS = range(2)  # the forms
 REQUEST_BYTES_MAX = 64 * 1024
 CREDIT_BYTES = 64 * 1024  # of a replay, at its start
 NO_POSITION, MALFORMED_POSITION, ALL_POSITION, KNOWN_POSITION = range(4)
@@ -44,8 +46,12 @@ def resume(place=None, is_last=True, **clients):
     """place: (marker, since) where the last connection ended; clients by topic."""
     body = struct.pack("<BB", is_last, NO_POSITION if place is None else KNOWN_POSITION)
     body += position(*place) if place else no_position()
-    entries = [text(name) + struct.pack("<I", count) for name, count in clients.items()]
+    entries = [resume_entry(name, count) for name, count in clients.items()]
     return frame(RESUME, body + struct.pack("<I", len(entries)) + b"".join(entries))
+
+
+def resume_entry(topic, clients):
+    return text(topic) + struct.pack("<I", clients)
 
 
 def introduction():
@@ -53,9 +59,9 @@ def introduction():
     return hello() + resume()
 
 
-def subscribe(token, *names, place=None):
+def subscribe(token, *names, place=None, form=OF_TOPICS):
     kind = NO_POSITION if place is None else KNOWN_POSITION
-    return frame(SUBSCRIBE, struct.pack("<QBB", token, 0, kind)
+    return frame(SUBSCRIBE, struct.pack("<QBB", token, form, kind)
                  + (position(*place) if place else no_position()) + text("") + text("")
                  + topics(*names))
 
@@ -64,8 +70,13 @@ def credit(token, count):
     return frame(CREDIT, struct.pack("<QI", token, count))
 
 
-def unsubscribe(token, *names):
-    return frame(UNSUBSCRIBE, struct.pack("<Q", token) + topics(*names))
+def unsubscribe(token, *names, form=OF_TOPICS):
+    return frame(UNSUBSCRIBE, struct.pack("<QB", token, form) + topics(*names))
+
+
+def ask(kind, token):
+    """kind: ASK_POSITION, ASK_CONNECTIONS or ASK_STATUS."""
+    return frame(kind, struct.pack("<Q", token))
 
 
 class Reader:
@@ -88,6 +99,9 @@ class Reader:
 
     def position(self):
         return self.number("Q"), self.text(), self.number("Q")
+
+    def topics(self):
+        return [self.text().decode() for _ in range(self.number("H"))]
 
     def entries(self):
         """Of a RESUME: {topic: clients}."""

@@ -27,6 +27,7 @@ static unused void rig_begin_with(struct rig *rig, int64_t history_bytes, int64_
     log_init("pgsse-unit", LOG_LEVEL_ERROR);
     rig->loop = loop_create();
     rig->broker = broker_create(rig->loop, &rig->config);
+    rig->broker->table.state = TABLE_ABSENT;
 }
 
 static unused void rig_begin(struct rig *rig) {
@@ -283,13 +284,17 @@ static unused struct position peer_expect_event(struct peer *peer, const char *t
 /* --- what a peer hears, as text -----------------------------------------------------------------
  *
  *   A@7        ACCEPTED at place 7 of the broker's count; A+@7: something follows
- *   e12@5      REPLAY of event 12, whose id means place 5
- *   R(gap)@6   REFRESH; R(gap,a)@6: of the topic a
+ *   F(403)     REFUSED
+ *   e12@5      REPLAY of event 12, whose id means place 5; d12@5: it is durable
+ *   R(gap)@6   REFRESH; R(gap,a)@6: of the topic a; RR(gap)@6: for live clients of both forms
  *   S@7        SUBSCRIBED
- *   E13@8      EVENT
+ *   E13@8      EVENT; D13@8: it is durable
  *   P@9        POSITION
+ *   X(u)       RECHECK of the user u
+ *   J(200)     DOCUMENT
  *
- * "2:" goes before what is for token 2. A place that the broker does not know is "?". */
+ * "2:" goes before what is for token 2. "@3/7" is behind the durable event 3, too. A place that the
+ * broker does not know is "?", and one that is not told is "-". */
 
 static unused void print_place(const struct rig *rig, const struct position *position,
                                struct buf *text) {
@@ -299,7 +304,9 @@ static unused void print_place(const struct rig *rig, const struct position *pos
     } else {
         buf_append_text(text, "@");
     }
-    if (markers_resolve(&rig->broker->markers, position, &place)) {
+    if (position->marker[0] == '\0') {
+        buf_append_text(text, "-");
+    } else if (markers_resolve(&rig->broker->markers, position, &place)) {
         buf_printf(text, "%u", (unsigned)place);
     } else {
         buf_append_text(text, "?");
@@ -317,7 +324,9 @@ static unused void print_refresh(const struct rig *rig, const struct wire_refres
                                  struct buf *text) {
     static const char *const reasons[] = {"unknown_position", "restart", "gap", "overflow"};
     assert_true(refresh->dropped == SSE_DROPPED_UNKNOWN);
-    buf_printf(text, "R(%s%s%.*s)", reasons[refresh->reason], refresh->topic.length > 0 ? "," : "",
+    assert_true(refresh->is_durable || refresh->token == 0);
+    buf_printf(text, "%s(%s%s%.*s)", refresh->is_durable && refresh->token == 0 ? "RR" : "R",
+               reasons[refresh->reason], refresh->topic.length > 0 ? "," : "",
                (int)refresh->topic.length, refresh->topic.at);
     print_place(rig, &refresh->position, text);
 }
@@ -329,8 +338,12 @@ static unused void print_frame(const struct rig *rig, const struct wire_frame *f
     struct wire_replay replay;
     struct wire_position position;
     struct wire_event event;
+    struct wire_refused refused;
+    struct wire_document document;
+    struct slice user;
     uint64_t token = 0; /* all that have one begin with it */
-    bool has_token = frame->type != WIRE_EVENT && frame->type != WIRE_GOODBYE;
+    bool has_token =
+        frame->type != WIRE_EVENT && frame->type != WIRE_GOODBYE && frame->type != WIRE_RECHECK;
     memcpy(&token, frame->body.at, has_token ? sizeof token : 0);
     buf_append_text(text, text->length > 0 ? " " : "");
     if (token > 1) {
@@ -342,11 +355,17 @@ static unused void print_frame(const struct rig *rig, const struct wire_frame *f
     } else if (frame->type == WIRE_REFRESH && wire_decode_refresh(frame->body, &refresh)) {
         print_refresh(rig, &refresh, text);
     } else if (frame->type == WIRE_REPLAY && wire_decode_replay(frame->body, &replay)) {
-        buf_printf(text, "e%u", event_number(&replay.event));
+        buf_printf(text, "%s%u", replay.event.is_durable ? "d" : "e", event_number(&replay.event));
         print_place(rig, &replay.event.position, text);
     } else if (frame->type == WIRE_EVENT && wire_decode_event(frame->body, &event)) {
-        buf_printf(text, "E%u", event_number(&event));
+        buf_printf(text, "%s%u", event.is_durable ? "D" : "E", event_number(&event));
         print_place(rig, &event.position, text);
+    } else if (frame->type == WIRE_REFUSED && wire_decode_refused(frame->body, &refused)) {
+        buf_printf(text, "F(%u)", refused.status);
+    } else if (frame->type == WIRE_DOCUMENT && wire_decode_document(frame->body, &document)) {
+        buf_printf(text, "J(%u)", document.status);
+    } else if (frame->type == WIRE_RECHECK && wire_decode_recheck(frame->body, &user)) {
+        buf_printf(text, "X(%.*s)", (int)user.length, user.at);
     } else if (frame->type == WIRE_GOODBYE) {
         buf_append_text(text, "GOODBYE");
     } else {

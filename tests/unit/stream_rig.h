@@ -2,6 +2,8 @@
  * hand; the test plays the broker. */
 #pragma once
 
+#include "admission.h"
+#include "answer.h"
 #include "stream.h"
 #include "support.h"
 
@@ -64,8 +66,8 @@ static unused void on_member_ready(struct loop_io *io, unsigned ready) {
     }
 }
 
-static unused void member_join(struct rig *rig, struct member *member, const char *first,
-                               const char *second) {
+static unused void member_join_as(struct rig *rig, struct member *member, enum wire_form form,
+                                  const char *first, const char *second) {
     int fds[2];
     struct wire_topics topics = topics_of(first, second, NULL);
     struct client *client = must_zalloc(sizeof *client);
@@ -75,12 +77,17 @@ static unused void member_join(struct rig *rig, struct member *member, const cha
     client->fd = fds[0];
     client->io = LOOP_IO_INIT;
     client->state = CLIENT_LIVE;
-    client->audience = fanout_attach(&rig->stream.fanout, &topics);
+    client->audience = fanout_attach(&rig->stream.fanout, form, &topics);
     outlet_init(&client->outlet, 1);
     LIST_INSERT_HEAD(&rig->stream.clients, client, link);
     rig->stream.client_count++;
     loop_io_start(rig->loop, &client->io, fds[0], LOOP_READ, on_member_ready);
     audience_join(client->audience, client);
+}
+
+static unused void member_join(struct rig *rig, struct member *member, const char *first,
+                               const char *second) {
+    member_join_as(rig, member, WIRE_FORM_TOPICS, first, second);
 }
 
 /* The content of the records that have come. */
@@ -122,8 +129,8 @@ static unused void publish_at(struct rig *rig, const char *topic, const char *da
     struct wire_event event = {.position = {0, "abcdefghijklm", since},
                                .topic = slice_of(topic),
                                .body = buf_slice(&body)};
+    fanout_publish(&rig->stream.fanout, &event, rig->stream.position.durable);
     rig->stream.position = event.position;
-    fanout_publish(&rig->stream.fanout, &event);
     buf_release(&body);
 }
 

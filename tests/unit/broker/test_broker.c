@@ -248,6 +248,10 @@ static void test_break_is_told_once_before_what_follows(void **state) {
     assert_int_equal(refresh.token, 0);
     assert_int_equal(refresh.reason, SSE_REFRESH_GAP);
     assert_true(refresh.dropped == SSE_DROPPED_UNKNOWN);
+    assert_false(refresh.is_durable);
+    struct slice user;
+    assert_true(wire_decode_recheck(peer_expect(&peer, WIRE_RECHECK), &user));
+    assert_int_equal(user.length, 0); /* nobody heard whose rights have changed */
     peer_expect_event(&peer, "a", "1");
     peer_expect_nothing(&peer);
     assert_int_equal(rig.broker->totals.reconnects, 1);
@@ -441,7 +445,7 @@ static void test_the_log_shares_the_frame(void **state) {
     const struct history_entry *entry = TAILQ_FIRST(&rig.broker->history.entries);
     assert_ptr_equal(outq_at(&handler->output, 0), entry->frame);
     assert_int_equal(entry->frame->references, 2);
-    assert_int_equal(entry->place, rig.broker->markers.count);
+    assert_int_equal(entry->at.place, rig.broker->markers.count);
     rig_publish(&rig, "unread", 2);
     assert_int_equal(rig.broker->history.count, 2); /* read or not */
     rig_notify(&rig, "nonsense");
@@ -468,13 +472,13 @@ static void test_break_stands_in_the_log(void **state) {
     const struct history_entry *entry = TAILQ_FIRST(&rig.broker->history.entries);
     entry = TAILQ_NEXT(entry, link);
     assert_null(entry->topic);
-    assert_int_equal(entry->place, 2);
+    assert_int_equal(entry->at.place, 2);
     assert_true(wire_decode_refresh(wire_body(entry->frame), &refresh));
     assert_int_equal(refresh.reason, SSE_REFRESH_GAP);
     struct position now = rig_position(&rig);
     assert_string_equal(refresh.position.marker, now.marker);
     assert_int_equal(refresh.position.since, 0);
-    assert_int_equal(TAILQ_NEXT(entry, link)->place, 3);
+    assert_int_equal(TAILQ_NEXT(entry, link)->at.place, 3);
     rig_end(&rig);
 }
 

@@ -279,7 +279,180 @@ static void test_truncated_at_every_byte(void **state) {
     event_parser_release(&parser);
 }
 
+/* --- rows of the table
+ * ------------------------------------------------------------------------------ */
+
+static const struct event_row plain_row = {.topic = LITERAL("a"), .data = LITERAL("1")};
+
+static void test_good_rows(void **state) {
+    (void)state;
+    static const struct {
+        struct event_row row;
+        const char *publisher_id;
+        size_t id_at;
+        const char *body;
+    } cases[] = {
+        {{.topic = LITERAL("a"), .data = LITERAL("1")}, "", 0, "event: message\ndata: 1\n\n"},
+        {{.topic = LITERAL("a"), .data = LITERAL("{ \"n\" : [1, 2] }")},
+         "",
+         0,
+         "event: message\ndata: {\"n\":[1,2]}\n\n"},
+        {{.topic = LITERAL("a"), .data = LITERAL("null")}, "", 0, "event: message\ndata: null\n\n"},
+        {{.topic = LITERAL("a"), .data = LITERAL("\"x\\ny\"")},
+         "",
+         0,
+         "event: message\ndata: \"x\\ny\"\n\n"},
+        {{.topic = LITERAL("a"), .data = LITERAL("\"x\\ny\""), .is_text = true},
+         "",
+         0,
+         "event: message\ndata: x\ndata: y\n\n"},
+        {{.topic = LITERAL("a"), .data = LITERAL("[1]"), .is_text = true},
+         "",
+         0,
+         "event: message\ndata: [1]\n\n"},
+        {{.topic = LITERAL("a"),
+          .type = LITERAL("order"),
+          .data = LITERAL("1"),
+          .publisher_id = LITERAL("x-1"),
+          .retry = LITERAL("10"),
+          .comment = LITERAL("c")},
+         "x-1",
+         4,
+         ": c\nevent: order\nretry: 10\ndata: 1\n\n"},
+        {{.topic = LITERAL("a"), .data = LITERAL("1"), .retry = LITERAL("0")},
+         "",
+         0,
+         "event: message\nretry: 0\ndata: 1\n\n"},
+        {{.topic = LITERAL("a"), .data = LITERAL("1"), .retry = LITERAL("3600000")},
+         "",
+         0,
+         "event: message\nretry: 3600000\ndata: 1\n\n"},
+    };
+    struct event_parser parser = {0};
+    for (size_t i = 0; i < length_of(cases); i++) {
+        struct event event;
+        const char *reason;
+        assert_true(event_from_row(&parser, &cases[i].row, &event, &reason));
+        expect_slice(event.topic, cases[i].row.topic, "topic");
+        expect_text(event.publisher_id, cases[i].publisher_id);
+        assert_int_equal(event.id_at, cases[i].id_at);
+        expect_text(event.body, cases[i].body);
+    }
+    event_parser_release(&parser);
+}
+
+/* Its functions would not have let these in; a row may have been put there around them. */
+static void test_bad_rows(void **state) {
+    (void)state;
+    char *long_name = repeated('x', 256);
+    char *long_id = repeated('x', 65);
+    const struct {
+        const char *field;
+        struct slice value;
+        const char *reason; /* a part of it */
+    } cases[] = {
+        {"topic", LITERAL(""), "topic"},
+        {"topic", slice_of(long_name), "topic"},
+        {"topic", LITERAL("a\n"), "topic"},
+        {"topic", LITERAL("\xff"), "topic"},
+        {"type", LITERAL("a\n"), "event"},
+        {"type", slice_of(long_name), "event"},
+        {"id", LITERAL("a b"), "id"},
+        {"id", slice_of(long_id), "id"},
+        {"id", LITERAL("~"), "id"},
+        {"retry", LITERAL("-1"), "retry"},
+        {"retry", LITERAL("3600001"), "retry"},
+        {"retry", LITERAL("x"), "retry"},
+        {"retry", LITERAL("1.5"), "retry"},
+        {"data", LITERAL(""), ""},
+        {"data", LITERAL("x"), ""},
+        {"data", LITERAL("1 2"), ""},
+        {"data", LITERAL("{\"a\":}"), ""},
+        {"data", LITERAL("\"\xff\""), ""},
+    };
+    struct event_parser parser = {0};
+    for (size_t i = 0; i < length_of(cases); i++) {
+        struct event_row row = plain_row;
+        struct event event;
+        const char *reason = NULL;
+        struct slice *place = strcmp(cases[i].field, "topic") == 0   ? &row.topic
+                              : strcmp(cases[i].field, "type") == 0  ? &row.type
+                              : strcmp(cases[i].field, "id") == 0    ? &row.publisher_id
+                              : strcmp(cases[i].field, "retry") == 0 ? &row.retry
+                                                                     : &row.data;
+        char *memory;
+        *place = exact(cases[i].value, &memory);
+        if (event_from_row(&parser, &row, &event, &reason)) {
+            fail_msg("%s of case %zu is taken", cases[i].field, i);
+        }
+        assert_non_null(reason);
+        assert_non_null(strstr(reason, cases[i].reason));
+        free(memory);
+    }
+    event_parser_release(&parser);
+    free(long_name);
+    free(long_id);
+}
+
+/* Nothing of a notification shows in a row, and the other way round. */
+static void test_rows_start_afresh(void **state) {
+    (void)state;
+    static const char full[] = "{\"topic\":\"first\",\"event\":\"e\",\"id\":\"i\",\"retry\":5,"
+                               "\"comment\":\"c\",\"text\":true,\"data\":\"d\"}";
+    static const struct event_row full_row = {.topic = LITERAL("b"),
+                                              .type = LITERAL("e"),
+                                              .data = LITERAL("\"d\""),
+                                              .publisher_id = LITERAL("i"),
+                                              .retry = LITERAL("5"),
+                                              .comment = LITERAL("c"),
+                                              .is_text = true};
+    struct event_parser parser = {0};
+    struct event event;
+    const char *reason;
+    assert_true(event_parse(&parser, slice_of(full), &event, &reason));
+    assert_true(event_from_row(&parser, &plain_row, &event, &reason));
+    expect_text(event.body, "event: message\ndata: 1\n\n");
+    assert_int_equal(event.publisher_id.length, 0);
+    assert_true(event_from_row(&parser, &full_row, &event, &reason));
+    assert_true(event_parse(&parser, LITERAL("{\"topic\":\"b\",\"data\":2}"), &event, &reason));
+    expect_text(event.body, "event: message\ndata: 2\n\n");
+    assert_int_equal(event.publisher_id.length, 0);
+    event_parser_release(&parser);
+}
+
+static void test_recheck(void **state) {
+    (void)state;
+    static const struct {
+        const char *payload;
+        const char *user; /* NULL: it is none */
+    } cases[] = {
+        {"{\"recheck\":\"u\"}", "u"},
+        {"{\"recheck\":\"\"}", ""},
+        {" { \"id\" : 5, \"recheck\" : \"\\u0075\\\\x\" } ", "u\\x"},
+        {"{\"recheck\":null}", NULL},
+        {"{\"recheck\":5}", NULL},
+        {"{\"recheck\":[\"u\"]}", NULL},
+        {"{\"Recheck\":\"u\"}", NULL},
+        {"{}", NULL},
+        {"[\"recheck\",\"u\"]", NULL},
+        {"\"recheck\"", NULL},
+        {"", NULL},
+        {"{\"recheck\":\"u\"", NULL},
+        {"{\"recheck\":\"u\"}x", NULL},
+        {"5", NULL},
+    };
+    for (size_t i = 0; i < length_of(cases); i++) {
+        struct buf user = {0};
+        char *memory;
+        struct slice payload = exact(slice_of(cases[i].payload), &memory);
+        assert_int_equal(event_parse_recheck(payload, &user), cases[i].user != NULL);
+        expect_buf(&user, cases[i].user == NULL ? "" : cases[i].user);
+        free(memory);
+    }
+}
+
 RUN_TESTS(TEST(test_good_events), TEST(test_bad_events),
           TEST(test_text_with_data_that_is_no_string), TEST(test_lengths),
           TEST(test_length_counts_decoded_bytes), TEST(test_parser_starts_afresh),
-          TEST(test_truncated_at_every_byte))
+          TEST(test_truncated_at_every_byte), TEST(test_good_rows), TEST(test_bad_rows),
+          TEST(test_rows_start_afresh), TEST(test_recheck))

@@ -1,5 +1,6 @@
 /* The health document: asked of all handlers, built once they have answered or time is up. */
 #include "broker_rig.h"
+#include "document.h"
 
 struct answer {
     int count;
@@ -234,7 +235,7 @@ static void test_document_is_bounded(void **state) {
     health_ask(&rig.broker->health, WIRE_HEALTH_LIMIT_MAX, &answer, 1, on_health);
     run_turns(rig.loop, 2);
     assert_int_equal(answer.count, 1);
-    assert_true(answer.document.length < 2 * HEALTH_TOPIC_BYTES_MAX);
+    assert_true(answer.document.length < 2 * DOCUMENT_LIST_BYTES_MAX);
     assert_true(answer.document.length < (size_t)rig.config.client_queue_bytes);
     assert_true(says(&answer, "\"topics\":20000,")); /* totals are never cut */
     free(name);
@@ -261,13 +262,13 @@ static void test_handler_asks(void **state) {
     struct rig rig;
     struct peer peer;
     struct wire_ask_health question = {77, 5};
-    struct wire_health answer;
+    struct wire_document answer;
     rig_begin(&rig);
     rig_listen(&rig);
     (void)peer_connect(&rig, &peer);
     peer_send(&peer, wire_encode_ask_health(&question));
     send_report(&peer, expect_question(&peer), true);
-    assert_true(wire_decode_health(peer_expect(&peer, WIRE_HEALTH), &answer));
+    assert_true(wire_decode_document(peer_expect(&peer, WIRE_DOCUMENT), &answer));
     assert_int_equal(answer.token, 77);
     assert_int_equal(answer.status, 200);
     assert_true(answer.document.length > 2 && answer.document.at[0] == '{');

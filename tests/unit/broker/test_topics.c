@@ -58,7 +58,7 @@ static void let_go(struct topics *topics, const char *name) {
 static void test_touch_creates_and_finds(void **state) {
     (void)state;
     struct topics topics;
-    struct history_entry entry = {.place = 1};
+    struct history_entry entry = {.at.place = 1};
     topics_init(&topics);
     assert_null(find(&topics, "a"));
     struct topic *a = hold(&topics, "a", &entry);
@@ -209,7 +209,7 @@ static void test_a_topic_goes_with_the_last_that_kept_it(void **state) {
     (void)state;
     struct topics topics;
     struct fake one = {0};
-    struct history_entry entries[] = {{.place = 1}, {.place = 2}};
+    struct history_entry entries[] = {{.at.place = 1}, {.at.place = 2}};
     topics_init(&topics);
     struct topic *a = hold(&topics, "a", &entries[0]);
     a->published = 7;
@@ -273,7 +273,7 @@ static void test_touch_keeps_wanted_ones_wanted(void **state) {
     (void)state;
     struct topics topics;
     struct fake one = {0};
-    struct history_entry entry = {.place = 1};
+    struct history_entry entry = {.at.place = 1};
     topics_init(&topics);
     subscribe(&topics, "a", &one);
     struct topic *a = hold(&topics, "a", &entry);

@@ -1,4 +1,4 @@
-/* A trail against a plain array: what comes goes in the same order, and is found by its place. */
+/* A trail against a plain array: what comes goes in the same order, and is found by its cursor. */
 #include "history.h"
 #include "support.h"
 #include "trail.h"
@@ -17,7 +17,7 @@ struct model {
 static void model_push(struct model *model, uint64_t step) {
     check(model->next < MOST);
     model->place += step;
-    model->entries[model->next].place = model->place;
+    model->entries[model->next].at.place = model->place;
     trail_push(&model->trail, &model->entries[model->next++]);
 }
 
@@ -28,7 +28,7 @@ static void model_drop(struct model *model) {
 
 static struct history_entry *model_after(struct model *model, uint64_t place) {
     for (size_t i = model->first; i < model->next; i++) {
-        if (model->entries[i].place > place) {
+        if (model->entries[i].at.place > place) {
             return &model->entries[i];
         }
     }
@@ -37,7 +37,8 @@ static struct history_entry *model_after(struct model *model, uint64_t place) {
 
 static void expect_same(struct model *model, uint64_t place) {
     assert_int_equal(model->trail.count, model->next - model->first);
-    assert_ptr_equal(trail_after(&model->trail, place), model_after(model, place));
+    assert_ptr_equal(trail_after(&model->trail, &(struct cursor){place, 0}),
+                     model_after(model, place));
     assert_ptr_equal(trail_first(&model->trail), model_after(model, 0));
 }
 
@@ -45,8 +46,8 @@ static void test_empty(void **state) {
     (void)state;
     struct trail trail = {0};
     assert_null(trail_first(&trail));
-    assert_null(trail_after(&trail, 0));
-    assert_null(trail_after(&trail, UINT64_MAX));
+    assert_null(trail_after(&trail, &(struct cursor){0, 0}));
+    assert_null(trail_after(&trail, &(struct cursor){UINT64_MAX, UINT64_MAX}));
     assert_int_equal(trail_bytes(&trail), 0);
     trail_release(&trail);
 }
@@ -148,5 +149,36 @@ static void test_by_chance(void **state) {
     }
 }
 
+/* Every sequence of both kinds, from every cursor: 'e' moves the place, 'd' the id. */
+static void test_both_kinds_after_every_cursor(void **state) {
+    (void)state;
+    enum { LENGTH = 8 };
+    for (unsigned word = 0; word < 1u << LENGTH; word++) {
+        struct trail trail = {0};
+        struct history_entry entries[LENGTH] = {0};
+        struct cursor at = {0};
+        for (unsigned i = 0; i < LENGTH; i++) {
+            bool is_durable = (word >> i & 1) != 0;
+            at.place += is_durable ? 0 : 1;
+            at.durable += is_durable ? 1 : 0;
+            entries[i].kind = is_durable ? HISTORY_DURABLE : HISTORY_EPHEMERAL;
+            entries[i].at = at;
+            trail_push(&trail, &entries[i]);
+        }
+        for (uint64_t place = 0; place <= at.place + 1; place++) {
+            for (uint64_t durable = 0; durable <= at.durable + 1; durable++) {
+                struct cursor cursor = {place, durable};
+                const struct history_entry *wanted = NULL;
+                for (unsigned i = LENGTH; i-- > 0;) {
+                    wanted = history_is_new(&entries[i], &cursor) ? &entries[i] : wanted;
+                }
+                assert_ptr_equal(trail_after(&trail, &cursor), wanted);
+            }
+        }
+        trail_release(&trail);
+    }
+}
+
 RUN_TESTS(TEST(test_empty), TEST(test_after_every_place), TEST(test_one_at_a_time),
-          TEST(test_grows_and_shrinks), TEST(test_does_not_move_to_and_fro), TEST(test_by_chance))
+          TEST(test_grows_and_shrinks), TEST(test_does_not_move_to_and_fro), TEST(test_by_chance),
+          TEST(test_both_kinds_after_every_cursor))

@@ -18,6 +18,8 @@ static void test_defaults(void **state) {
     assert_string_equal(config.socket_dir, "/run/pgsse");
     assert_string_equal(config.base_path, "/topics");
     assert_string_equal(config.healthz_path, "/healthz");
+    assert_string_equal(config.events_path, "/api/events");
+    assert_string_equal(config.health_path, "/health");
     assert_int_equal(config.history_bytes, 32 * 1024 * 1024);
     assert_int_equal(config.ring_capacity, 1024);
     assert_int_equal(config.slow_client, CONFIG_SLOW_REFRESH);
@@ -28,9 +30,11 @@ static void test_defaults(void **state) {
     assert_int_equal(config.retry, 5000);
     assert_int_equal(config.max_stream_age, 0);
     assert_int_equal(config.max_body, 256 * 1024);
+    assert_int_equal(config.max_durable_body, 1024 * 1024);
     assert_int_equal(config.canary_interval, 10000);
     assert_int_equal(config.canary_timeout, 5000);
     assert_int_equal(config.marker_memory, 86400000);
+    assert_int_equal(config.table_poll, 10000);
     assert_int_equal(config.queue_poll, 30000);
     assert_int_equal(config.queue_warn, CONFIG_FRACTION_ONE / 2);
     assert_int_equal(config.reconnect_attempts, 0);
@@ -40,6 +44,8 @@ static void test_defaults(void **state) {
     assert_int_equal(config.log_level, LOG_LEVEL_INFO);
     config_release(&config);
     assert_null(config.socket_dir);
+    assert_null(config.events_path);
+    assert_null(config.health_path);
 }
 
 static int64_t value_of(const struct config *config, const char *key) {
@@ -52,6 +58,8 @@ static int64_t value_of(const struct config *config, const char *key) {
         {"max_stream_age", config->max_stream_age},
         {"client_queue_bytes", config->client_queue_bytes},
         {"max_notify_bytes", config->max_notify_bytes},
+        {"max_durable_body", config->max_durable_body},
+        {"table_poll", config->table_poll},
         {"socket_mode", config->socket_mode},
         {"reconnect_rate", config->reconnect_rate},
         {"queue_warn", config->queue_warn},
@@ -130,6 +138,24 @@ static void test_numbers_and_units(void **state) {
         {"client_queue_bytes", "1s", -1},
         {"max_notify_bytes", "7999", 7999},
         {"max_notify_bytes", "8000", -1},
+        {"max_durable_body", "1", 1},
+        {"max_durable_body", "0", -1},
+        {"max_durable_body", "256K", 262144},
+        {"max_durable_body", "1MiB", 1048576},
+        {"max_durable_body", "1048576", 1048576},
+        {"max_durable_body", "1048577", -1},
+        {"max_durable_body", "2M", -1},
+        {"max_durable_body", "1s", -1},
+        {"max_durable_body", "", -1},
+        {"table_poll", "10", 10000},
+        {"table_poll", "100ms", 100},
+        {"table_poll", "99ms", -1},
+        {"table_poll", "0", -1},
+        {"table_poll", "1h", 3600000},
+        {"table_poll", "3601", -1},
+        {"table_poll", "3600001ms", -1},
+        {"table_poll", "10K", -1},
+        {"table_poll", "", -1},
         {"socket_mode", "0660", 0660},
         {"socket_mode", "777", 0777},
         {"socket_mode", "0600", 0600},
@@ -215,13 +241,30 @@ static void test_paths(void **state) {
     } cases[] = {{"/topics", true}, {"/a/b", true},   {"", false},      {"/", false},
                  {"topics", false}, {"/a/", false},   {"/a//b", false}, {"/a?b", false},
                  {"/a#b", false},   {"/a%20", false}, {"/a b", false},  {"//a", false}};
-    for (size_t i = 0; i < length_of(cases); i++) {
+    static const struct {
+        const char *key;
+        size_t offset;
+    } keys[] = {{"base_path", offsetof(struct config, base_path)},
+                {"healthz_path", offsetof(struct config, healthz_path)},
+                {"events_path", offsetof(struct config, events_path)},
+                {"health_path", offsetof(struct config, health_path)}};
+    for (size_t i = 0; i < length_of(cases) * length_of(keys); i++) {
+        const char *value = cases[i % length_of(cases)].value;
+        bool is_good = cases[i % length_of(cases)].is_good;
+        const char *key = keys[i / length_of(cases)].key;
+        size_t offset = keys[i / length_of(cases)].offset;
         struct config config = standard();
-        const char *reason;
-        if (config_set(&config, "base_path", cases[i].value, &reason) != cases[i].is_good) {
-            fail_msg("'%s'", cases[i].value);
+        struct config before = config;
+        const char *reason = NULL;
+        if (config_set(&config, key, value, &reason) != is_good) {
+            fail_msg("%s = '%s'", key, value);
         }
-        assert_string_equal(config.base_path, cases[i].is_good ? cases[i].value : "/topics");
+        if (is_good) {
+            assert_string_equal(*(char **)((char *)&config + offset), value);
+        } else {
+            assert_memory_equal(&config, &before, sizeof config);
+            assert_non_null(strstr(reason, key));
+        }
         config_release(&config);
     }
 }
@@ -351,6 +394,10 @@ static void test_print_and_parse(void **state) {
         {"socket_dir", "/a b/c=d #e"},
         {"marker_memory", "90min"},
         {"base_path", "/x/y"},
+        {"events_path", "/durable"},
+        {"health_path", "/y/ok"},
+        {"max_durable_body", "12345"},
+        {"table_poll", "250ms"},
         {"handler_users", "a,b"},
         {"queue_warn", "0.25"},
     };
@@ -375,6 +422,10 @@ static void test_print_and_parse(void **state) {
     assert_int_equal(again.history_bytes, 3 * 1024 * 1024);
     assert_int_equal(again.ring_capacity, 7);
     assert_int_equal(again.slow_client, CONFIG_SLOW_DISCONNECT);
+    assert_int_equal(again.max_durable_body, 12345);
+    assert_int_equal(again.table_poll, 250);
+    assert_string_equal(again.events_path, "/durable");
+    assert_string_equal(again.health_path, "/y/ok");
     assert_string_equal(again.socket_dir, "/a b/c=d #e");
     buf_release(&first);
     buf_release(&second);
@@ -577,6 +628,36 @@ static void test_keys_of_other_programs(void **state) {
                 "max_body = 1K");
     expect_load(&(struct load){.program = CONFIG_BROKER, .file = "max_body = x\n"},
                 CONFIG_EXIT_STATUS, ":1: max_body");
+    expect_load(&(struct load){.program = CONFIG_STREAM,
+                               .file = "table_poll = 1s\nmax_durable_body = 1K\n"},
+                0, "table_poll = 1s\n");
+    expect_load(&(struct load){.program = CONFIG_BROKER, .file = "events_path = durable\n"},
+                CONFIG_EXIT_STATUS, ":1: events_path");
+}
+
+/* Each program's help lists what it uses, and no more. */
+static void test_help_is_about_the_program(void **state) {
+    (void)state;
+    static const struct {
+        const char *key;
+        unsigned programs;
+    } cases[] = {{"\n  table_poll ", CONFIG_BROKER},
+                 {"\n  max_durable_body ", CONFIG_PUBLISH},
+                 {"\n  events_path ", CONFIG_STREAM | CONFIG_PUBLISH},
+                 {"\n  health_path ", CONFIG_STREAM | CONFIG_PUBLISH}};
+    static const enum config_program programs[] = {CONFIG_BROKER, CONFIG_STREAM, CONFIG_PUBLISH};
+    for (size_t p = 0; p < length_of(programs); p++) {
+        struct buf output = {0};
+        struct load load = {.program = programs[p], .arguments = {"--help"}};
+        assert_int_equal(load_in_child(&load, &output), 0);
+        for (size_t i = 0; i < length_of(cases); i++) {
+            if ((strstr(output.bytes, cases[i].key) != NULL) !=
+                ((cases[i].programs & programs[p]) != 0)) {
+                fail_msg("%s --help: %s", config_program_name(programs[p]), cases[i].key);
+            }
+        }
+        buf_release(&output);
+    }
 }
 
 static void test_options_that_end_the_program(void **state) {
@@ -597,4 +678,4 @@ RUN_TESTS(TEST(test_defaults), TEST(test_numbers_and_units), TEST(test_paths),
           TEST(test_which_variables_are_secret), TEST(test_program_names),
           TEST(test_later_sources_win), TEST(test_database_url_from_the_environment),
           TEST(test_bad_sources_end_the_program), TEST(test_keys_of_other_programs),
-          TEST(test_options_that_end_the_program))
+          TEST(test_help_is_about_the_program), TEST(test_options_that_end_the_program))

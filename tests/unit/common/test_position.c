@@ -250,8 +250,23 @@ static void test_publisher_id_every_byte(void **state) {
     assert_false(publisher_id_is_valid(slice_of(M64 "x")));
 }
 
-RUN_TESTS(TEST(test_parse), TEST(test_parse_no_text), TEST(test_parse_nul_bytes),
-          TEST(test_leading_zeros), TEST(test_everything_is_the_single_zero), TEST(test_very_long),
+static void test_durable_place(void **state) {
+    (void)state;
+    struct position both = {7, "abcdefghijklm", 3};
+    struct position durable = position_durable(&both);
+    char text[POSITION_TEXT_BYTES];
+    assert_int_equal(position_print(&durable, text), 1);
+    assert_string_equal(text, "7");
+    assert_false(position_is_start(&durable));
+    durable.durable = 0;
+    assert_true(position_is_start(&durable));
+    both.durable = 0;
+    assert_false(position_is_start(&both));
+}
+
+RUN_TESTS(TEST(test_durable_place), TEST(test_parse), TEST(test_parse_no_text),
+          TEST(test_parse_nul_bytes), TEST(test_leading_zeros),
+          TEST(test_everything_is_the_single_zero), TEST(test_very_long),
           TEST(test_truncated_at_every_byte), TEST(test_print), TEST(test_round_trip),
           TEST(test_equals_looks_at_all_parts), TEST(test_markers_are_valid_and_differ),
           TEST(test_marker_is_valid), TEST(test_publisher_id_every_byte))

@@ -6,6 +6,16 @@
 static const struct position place = {7, "abcdefghijklm", 1234567890123456789u};
 static const struct position nowhere = {0};
 
+/* The pieces of which bodies are written. */
+#define U64(byte)          byte "\0\0\0\0\0\0\0"
+#define TEXT(length, text) length "\0\0\0" text
+#define TOKEN              U64("\x05")
+#define NOWHERE            U64("\0") TEXT("\0", "") U64("\0")
+#define MARKED(marker)     U64("\0") TEXT("\x0d", marker) U64("\0")
+#define SINCE              "\x15\x81\xe9\x7d\xf4\x10\x22\x11"
+#define PLACE              U64("\x07") TEXT("\x0d", "abcdefghijklm") SINCE
+#define A_TOPIC            "\x01\0" TEXT("\x01", "a")
+
 /* --- frames ----------------------------------------------------------------------------------- */
 
 static struct slice body_of(const struct payload *frame, enum wire_type type) {
@@ -15,29 +25,6 @@ static struct slice body_of(const struct payload *frame, enum wire_type type) {
     assert_int_equal(taken.type, type);
     assert_int_equal(input.length, 0);
     return taken.body;
-}
-
-static void test_frame_bytes(void **state) {
-    (void)state;
-    struct payload *frame = wire_encode_ask_report(0x04030201);
-    expect_slice((struct slice){frame->bytes, frame->length},
-                 LITERAL("\x04\0\0\0\x49\x01\x02\x03\x04"), "ASK_REPORT");
-    payload_unref(&frame);
-}
-
-static void test_position_bytes(void **state) {
-    (void)state;
-    struct wire_position message = {.token = 5, .position = {1, "abcdefghijklm", 2}};
-    struct payload *frame = wire_encode_position(WIRE_POSITION, &message);
-    expect_slice((struct slice){frame->bytes, frame->length},
-                 LITERAL("\x29\0\0\0\x47"
-                         "\x05\0\0\0\0\0\0\0"
-                         "\x01\0\0\0\0\0\0\0"
-                         "\x0d\0\0\0"
-                         "abcdefghijklm"
-                         "\x02\0\0\0\0\0\0\0"),
-                 "POSITION");
-    payload_unref(&frame);
 }
 
 static void test_frames_split_at_every_byte(void **state) {
@@ -127,19 +114,21 @@ static void test_hello(void **state) {
 static void test_hello_of_other_versions(void **state) {
     (void)state;
     struct wire_hello message;
-    assert_true(wire_decode_hello(LITERAL("pgss\x03\0"), &message));
-    assert_int_equal(message.version, 3);
+    assert_true(wire_decode_hello(LITERAL("pgss\x04\0"), &message));
+    assert_int_equal(message.version, 4);
+    assert_true(wire_decode_hello(LITERAL("pgss\x02\0\x01\x02\x03\x04"), &message));
+    assert_int_equal(message.version, 2);
     assert_true(wire_decode_hello(LITERAL("pgss\x01\0more than we know"), &message));
     assert_true(wire_decode_hello(LITERAL("pgss\0\0\x01\x02\x03\x04"), &message));
     assert_int_equal(message.version, 0);
-    assert_false(wire_decode_hello(LITERAL("pgsX\x03\0"), &message));
-    assert_false(wire_decode_hello(LITERAL("pgss\x02\0"), &message));
-    assert_false(wire_decode_hello(LITERAL("pgss\x02\0\0\0\0\0\0"), &message));
+    assert_false(wire_decode_hello(LITERAL("pgsX\x04\0"), &message));
+    assert_false(wire_decode_hello(LITERAL("pgss\x03\0"), &message));
+    assert_false(wire_decode_hello(LITERAL("pgss\x03\0\0\0\0\0\0"), &message));
 }
 
-static struct wire_subscribe full_subscription(void) {
+static struct wire_subscribe full_subscription(enum wire_form form) {
     struct wire_subscribe message = {.token = UINT64_MAX,
-                                     .form = WIRE_FORM_TOPICS,
+                                     .form = form,
                                      .position_kind = POSITION_KNOWN,
                                      .position = place,
                                      .user = LITERAL("anna"),
@@ -151,22 +140,29 @@ static struct wire_subscribe full_subscription(void) {
     return message;
 }
 
+static void expect_topics(const struct wire_topics *got, const struct wire_topics *wanted) {
+    assert_int_equal(got->count, wanted->count);
+    for (size_t i = 0; i < wanted->count; i++) {
+        expect_slice(got->names[i], wanted->names[i], "topic");
+    }
+}
+
 static void test_subscribe(void **state) {
     (void)state;
-    struct wire_subscribe wanted = full_subscription();
-    struct wire_subscribe got;
-    struct payload *frame = wire_encode_subscribe(&wanted);
-    assert_true(wire_decode_subscribe(body_of(frame, WIRE_SUBSCRIBE), &got));
-    assert_true(got.token == wanted.token && got.form == wanted.form);
-    assert_int_equal(got.position_kind, POSITION_KNOWN);
-    expect_position(&got.position, &place);
-    expect_slice(got.user, wanted.user, "user");
-    expect_slice(got.tenant, wanted.tenant, "tenant");
-    assert_int_equal(got.topics.count, 3);
-    for (size_t i = 0; i < 3; i++) {
-        expect_slice(got.topics.names[i], wanted.topics.names[i], "topic");
+    for (int form = 0; form < WIRE_FORMS; form++) {
+        struct wire_subscribe wanted = full_subscription((enum wire_form)form);
+        struct wire_subscribe got;
+        struct payload *frame = wire_encode_subscribe(&wanted);
+        assert_true(wire_decode_subscribe(body_of(frame, WIRE_SUBSCRIBE), &got));
+        assert_true(got.token == UINT64_MAX);
+        assert_int_equal(got.form, form);
+        assert_int_equal(got.position_kind, POSITION_KNOWN);
+        expect_position(&got.position, &place);
+        expect_slice(got.user, wanted.user, "user");
+        expect_slice(got.tenant, wanted.tenant, "tenant");
+        expect_topics(&got.topics, &wanted.topics);
+        payload_unref(&frame);
     }
-    payload_unref(&frame);
 }
 
 static void test_subscribe_without_position(void **state) {
@@ -184,46 +180,71 @@ static void test_subscribe_without_position(void **state) {
     }
 }
 
+/* Names of all lengths up to 39, the empty one included. */
+static struct wire_topics many_topics(size_t count) {
+    struct wire_topics topics = {.count = count};
+    for (size_t i = 0; i < count; i++) {
+        topics.names[i] = (struct slice){"0123456789012345678901234567890123456789", i % 40};
+    }
+    return topics;
+}
+
 static void test_topics_up_to_the_maximum(void **state) {
     (void)state;
-    struct wire_unsubscribe wanted = {.token = 9};
-    for (size_t i = 0; i < WIRE_TOPICS_MAX; i++) {
-        wanted.topics.names[i] = (struct slice){"0123456789012345678901234567890123456789", i % 40};
-    }
     for (size_t count = 0; count <= WIRE_TOPICS_MAX; count++) {
-        struct wire_unsubscribe got;
-        wanted.topics.count = count;
-        struct payload *frame = wire_encode_unsubscribe(&wanted);
-        assert_int_equal(wire_decode_unsubscribe(body_of(frame, WIRE_UNSUBSCRIBE), &got),
+        struct wire_subscribe subscribe = {.token = 9, .topics = many_topics(count)};
+        struct wire_unsubscribe unsubscribe = {.token = 9, .topics = many_topics(count)};
+        struct wire_accepted accepted = {.token = 9, .topics = many_topics(count)};
+        struct wire_subscribe got_subscribe;
+        struct wire_unsubscribe got_unsubscribe;
+        struct wire_accepted got_accepted;
+        struct payload *frames[] = {wire_encode_subscribe(&subscribe),
+                                    wire_encode_unsubscribe(&unsubscribe),
+                                    wire_encode_accepted(&accepted)};
+        assert_int_equal(wire_decode_subscribe(wire_body(frames[0]), &got_subscribe), count > 0);
+        assert_int_equal(wire_decode_unsubscribe(wire_body(frames[1]), &got_unsubscribe),
                          count > 0);
-        if (count > 0) {
-            assert_int_equal(got.topics.count, count);
-            expect_slice(got.topics.names[count - 1], wanted.topics.names[count - 1], "last");
+        assert_int_equal(wire_decode_accepted(wire_body(frames[2]), &got_accepted), count > 0);
+        expect_topics(&got_subscribe.topics, &subscribe.topics);
+        expect_topics(&got_unsubscribe.topics, &unsubscribe.topics);
+        expect_topics(&got_accepted.topics, &accepted.topics);
+        for (size_t i = 0; i < length_of(frames); i++) {
+            payload_unref(&frames[i]);
         }
-        payload_unref(&frame);
     }
 }
 
-/* 65 topics, announced and there. */
-static void test_topics_one_over_the_maximum(void **state) {
+static void test_unsubscribe(void **state) {
     (void)state;
-    struct buf body = {0};
-    struct wire_unsubscribe got;
-    buf_append(&body, "\x01\0\0\0\0\0\0\0\x41\0", 10);
-    for (int i = 0; i < WIRE_TOPICS_MAX + 1; i++) {
-        buf_append(&body, "\x01\0\0\0a", 5);
+    static const uint64_t tokens[] = {0, UINT64_MAX}; /* 0: it is live */
+    for (size_t i = 0; i < length_of(tokens); i++) {
+        for (int form = 0; form < WIRE_FORMS; form++) {
+            struct wire_unsubscribe wanted = {tokens[i], (enum wire_form)form, many_topics(3)};
+            struct wire_unsubscribe got;
+            struct payload *frame = wire_encode_unsubscribe(&wanted);
+            assert_true(wire_decode_unsubscribe(body_of(frame, WIRE_UNSUBSCRIBE), &got));
+            assert_true(got.token == tokens[i]);
+            assert_int_equal(got.form, form);
+            expect_topics(&got.topics, &wanted.topics);
+            payload_unref(&frame);
+        }
     }
-    assert_false(wire_decode_unsubscribe(buf_slice(&body), &got));
-    buf_release(&body);
 }
 
-static void test_ask_position(void **state) {
+static void test_ask(void **state) {
     (void)state;
-    struct payload *frame = wire_encode_ask_position(UINT64_MAX);
-    uint64_t token;
-    assert_true(wire_decode_ask_position(body_of(frame, WIRE_ASK_POSITION), &token));
-    assert_true(token == UINT64_MAX);
-    payload_unref(&frame);
+    static const enum wire_type types[] = {WIRE_ASK_POSITION, WIRE_ASK_CONNECTIONS,
+                                           WIRE_ASK_STATUS};
+    static const uint64_t tokens[] = {0, 1, UINT64_MAX};
+    for (size_t i = 0; i < length_of(types); i++) {
+        for (size_t t = 0; t < length_of(tokens); t++) {
+            struct payload *frame = wire_encode_ask(types[i], tokens[t]);
+            uint64_t token;
+            assert_int_equal(wire_decode_ask(body_of(frame, types[i]), &token), tokens[t] != 0);
+            assert_true(token == tokens[t]);
+            payload_unref(&frame);
+        }
+    }
 }
 
 static void test_ask_health(void **state) {
@@ -249,13 +270,14 @@ static void test_ask_health(void **state) {
 static void test_accepted(void **state) {
     (void)state;
     for (int follows = 0; follows < 2; follows++) {
-        struct wire_accepted wanted = {3, follows == 1, place};
+        struct wire_accepted wanted = {3, follows == 1, place, many_topics(2)};
         struct wire_accepted got;
         struct payload *frame = wire_encode_accepted(&wanted);
         assert_true(wire_decode_accepted(body_of(frame, WIRE_ACCEPTED), &got));
         assert_int_equal(got.token, 3);
         assert_int_equal(got.follows, follows);
         expect_position(&got.position, &place);
+        expect_topics(&got.topics, &wanted.topics);
         payload_unref(&frame);
     }
 }
@@ -275,12 +297,16 @@ static void test_refused(void **state) {
 static void test_refresh(void **state) {
     (void)state;
     for (int reason = 0; reason < SSE_REFRESH_REASONS; reason++) {
-        struct wire_refresh wanted = {0, LITERAL("al\0pha"), place, (enum sse_refresh_reason)reason,
-                                      SSE_DROPPED_UNKNOWN};
+        struct wire_refresh wanted = {.is_durable = reason % 2 == 1,
+                                      .topic = LITERAL("al\0pha"),
+                                      .position = place,
+                                      .reason = (enum sse_refresh_reason)reason,
+                                      .dropped = SSE_DROPPED_UNKNOWN};
         struct wire_refresh got;
         struct payload *frame = wire_encode_refresh(&wanted);
         assert_true(wire_decode_refresh(body_of(frame, WIRE_REFRESH), &got));
         assert_int_equal(got.token, 0);
+        assert_int_equal(got.is_durable, reason % 2);
         assert_int_equal(got.reason, reason);
         expect_slice(got.topic, wanted.topic, "topic");
         assert_true(got.dropped == SSE_DROPPED_UNKNOWN);
@@ -303,42 +329,49 @@ static void test_position(void **state) {
     }
 }
 
+static struct wire_event event_with(size_t id_at, bool is_durable) {
+    return (struct wire_event){is_durable,     place, LITERAL("alpha"),
+                               LITERAL("own"), id_at, LITERAL("b\0dy")};
+}
+
+static void expect_event(const struct wire_event *got, const struct wire_event *wanted) {
+    assert_int_equal(got->is_durable, wanted->is_durable);
+    expect_position(&got->position, &wanted->position);
+    expect_slice(got->topic, wanted->topic, "topic");
+    expect_slice(got->publisher_id, wanted->publisher_id, "publisher id");
+    expect_slice(got->body, wanted->body, "body");
+    assert_int_equal(got->id_at, wanted->id_at);
+}
+
 static void test_event(void **state) {
     (void)state;
     for (size_t id_at = 0; id_at <= 4; id_at++) {
-        struct wire_event wanted = {place, LITERAL("alpha"), LITERAL("own"), id_at,
-                                    LITERAL("b\0dy")};
+        struct wire_event wanted = event_with(id_at, id_at % 2 == 1);
         struct wire_event got;
         struct payload *frame = wire_encode_event(&wanted);
         assert_true(wire_decode_event(body_of(frame, WIRE_EVENT), &got));
-        expect_position(&got.position, &place);
-        expect_slice(got.topic, wanted.topic, "topic");
-        expect_slice(got.publisher_id, wanted.publisher_id, "publisher id");
-        expect_slice(got.body, wanted.body, "body");
-        assert_int_equal(got.id_at, id_at);
+        expect_event(&got, &wanted);
         payload_unref(&frame);
     }
 }
 
 static void test_replay(void **state) {
     (void)state;
-    struct wire_replay wanted = {UINT64_MAX,
-                                 {place, LITERAL("alpha"), LITERAL("own"), 2, LITERAL("b\0dy")}};
-    struct wire_replay got;
-    struct payload *frame = wire_encode_replay(&wanted);
-    struct payload *event = wire_encode_event(&wanted.event);
-    assert_true(wire_decode_replay(body_of(frame, WIRE_REPLAY), &got));
-    assert_true(got.token == UINT64_MAX);
-    expect_position(&got.event.position, &place);
-    expect_slice(got.event.topic, wanted.event.topic, "topic");
-    expect_slice(got.event.publisher_id, wanted.event.publisher_id, "publisher id");
-    assert_int_equal(got.event.id_at, 2);
-    expect_slice(got.event.body, wanted.event.body, "body");
-    /* behind the token, an EVENT's body */
-    struct slice body = wire_body(frame);
-    expect_slice((struct slice){body.at + 8, body.length - 8}, wire_body(event), "an EVENT's body");
-    payload_unref(&frame);
-    payload_unref(&event);
+    for (int is_durable = 0; is_durable < 2; is_durable++) {
+        struct wire_replay wanted = {UINT64_MAX, event_with(2, is_durable == 1)};
+        struct wire_replay got;
+        struct payload *frame = wire_encode_replay(&wanted);
+        struct payload *event = wire_encode_event(&wanted.event);
+        assert_true(wire_decode_replay(body_of(frame, WIRE_REPLAY), &got));
+        assert_true(got.token == UINT64_MAX);
+        expect_event(&got.event, &wanted.event);
+        /* behind the token, an EVENT's body */
+        struct slice body = wire_body(frame);
+        expect_slice((struct slice){body.at + 8, body.length - 8}, wire_body(event),
+                     "an EVENT's body");
+        payload_unref(&frame);
+        payload_unref(&event);
+    }
 }
 
 static void test_replay_with_id_behind_its_body(void **state) {
@@ -376,16 +409,29 @@ static void test_event_with_id_behind_its_body(void **state) {
     payload_unref(&frame);
 }
 
-static void test_health(void **state) {
+static void test_document(void **state) {
     (void)state;
-    struct wire_health wanted = {8, 503, LITERAL("{}")};
-    struct wire_health got;
-    struct payload *frame = wire_encode_health(&wanted);
-    assert_true(wire_decode_health(body_of(frame, WIRE_HEALTH), &got));
+    struct wire_document wanted = {8, 503, LITERAL("{\0}")};
+    struct wire_document got;
+    struct payload *frame = wire_encode_document(&wanted);
+    assert_true(wire_decode_document(body_of(frame, WIRE_DOCUMENT), &got));
     assert_int_equal(got.token, 8);
     assert_int_equal(got.status, 503);
-    expect_text(got.document, "{}");
+    expect_slice(got.document, wanted.document, "document");
     payload_unref(&frame);
+}
+
+/* "" is everybody. */
+static void test_recheck(void **state) {
+    (void)state;
+    static const struct slice users[] = {LITERAL(""), LITERAL("anna"), LITERAL("an\0na")};
+    for (size_t i = 0; i < length_of(users); i++) {
+        struct payload *frame = wire_encode_recheck(users[i]);
+        struct slice got;
+        assert_true(wire_decode_recheck(body_of(frame, WIRE_RECHECK), &got));
+        expect_slice(got, users[i], "user");
+        payload_unref(&frame);
+    }
 }
 
 static void test_goodbye(void **state) {
@@ -414,8 +460,8 @@ static bool decode(enum wire_type type, struct slice body) {
         struct wire_refresh refresh;
         struct wire_position position;
         struct wire_event event;
-        struct wire_health health;
-        struct slice reason;
+        struct wire_document document;
+        struct slice text;
         uint64_t token;
         uint32_t serial;
     } to;
@@ -428,7 +474,9 @@ static bool decode(enum wire_type type, struct slice body) {
     case WIRE_UNSUBSCRIBE:
         return wire_decode_unsubscribe(body, &to.unsubscribe);
     case WIRE_ASK_POSITION:
-        return wire_decode_ask_position(body, &to.token);
+    case WIRE_ASK_CONNECTIONS:
+    case WIRE_ASK_STATUS:
+        return wire_decode_ask(body, &to.token);
     case WIRE_ASK_HEALTH:
         return wire_decode_ask_health(body, &to.ask_health);
     case WIRE_ACCEPTED:
@@ -442,12 +490,14 @@ static bool decode(enum wire_type type, struct slice body) {
         return wire_decode_position(body, &to.position);
     case WIRE_EVENT:
         return wire_decode_event(body, &to.event);
-    case WIRE_HEALTH:
-        return wire_decode_health(body, &to.health);
+    case WIRE_DOCUMENT:
+        return wire_decode_document(body, &to.document);
+    case WIRE_RECHECK:
+        return wire_decode_recheck(body, &to.text);
     case WIRE_ASK_REPORT:
         return wire_decode_ask_report(body, &to.serial);
     case WIRE_GOODBYE:
-        return wire_decode_goodbye(body, &to.reason);
+        return wire_decode_goodbye(body, &to.text);
     case WIRE_CREDIT:
         return wire_decode_credit(body, &to.credit);
     case WIRE_REPLAY:
@@ -461,47 +511,119 @@ static bool decode(enum wire_type type, struct slice body) {
     return false;
 }
 
-enum { SAMPLES = 15 };
+/* A whole frame, and the bytes that it has: the protocol is what other versions of these programs
+ * understand, so a change here is a change of WIRE_VERSION. */
+struct sample {
+    struct payload *frame;
+    struct slice bytes;
+};
 
-static void samples_encode(struct payload *samples[SAMPLES]) {
-    struct wire_subscribe subscribe = full_subscription();
-    struct wire_unsubscribe unsubscribe = {5, subscribe.topics};
+enum { REQUEST_SAMPLES = 10, ANSWER_SAMPLES = 14, SAMPLES = REQUEST_SAMPLES + ANSWER_SAMPLES };
+
+#define AN_EVENT(is_durable) \
+    is_durable PLACE TEXT("\x05", "alpha") TEXT("\x03", "own") "\x02\0\0\0" TEXT("\x04", "body")
+#define TWO_TOPICS "\x02\0" TEXT("\x05", "alpha") TEXT("\x01", "b")
+
+static void requests_encode(struct sample samples[REQUEST_SAMPLES]) {
+    struct wire_subscribe of_topics = full_subscription(WIRE_FORM_TOPICS);
+    struct wire_topics two = {2, {LITERAL("alpha"), LITERAL("b")}};
+    struct wire_subscribe of_connections = {.token = 2,
+                                            .form = WIRE_FORM_CONNECTIONS,
+                                            .position_kind = POSITION_ALL,
+                                            .position.durable = 3,
+                                            .topics = two};
+    struct wire_unsubscribe live = {0, WIRE_FORM_TOPICS, two};
+    struct wire_unsubscribe waiting = {5, WIRE_FORM_CONNECTIONS, two};
     struct wire_ask_health ask_health = {6, 1000};
-    struct wire_accepted accepted = {7, true, place};
-    struct wire_refused refused = {8, 403, LITERAL("no")};
-    struct wire_refresh refresh = {9, LITERAL("alpha"), place, SSE_REFRESH_GAP, 12};
-    struct wire_position position = {10, place};
-    struct wire_event event = {place, LITERAL("alpha"), LITERAL("own"), 2, LITERAL("body")};
-    struct wire_replay replay = {14, event};
-    struct wire_credit credit = {15, 16};
-    struct wire_health health = {11, 200, LITERAL("{}")};
-    struct payload *all[SAMPLES] = {
-        wire_encode_hello(WIRE_HELLO, 1),
-        wire_encode_subscribe(&subscribe),
-        wire_encode_unsubscribe(&unsubscribe),
-        wire_encode_ask_position(12),
-        wire_encode_ask_health(&ask_health),
-        wire_encode_accepted(&accepted),
-        wire_encode_refused(&refused),
-        wire_encode_refresh(&refresh),
-        wire_encode_position(WIRE_POSITION, &position),
-        wire_encode_event(&event),
-        wire_encode_replay(&replay),
-        wire_encode_credit(&credit),
-        wire_encode_health(&health),
-        wire_encode_ask_report(13),
-        wire_encode_goodbye("bye"),
+    struct wire_credit credit = {15, 0x04030201};
+    struct sample all[] = {
+        {wire_encode_hello(WIRE_HELLO, 0x04030201),
+         LITERAL("\x0a\0\0\0\x01pgss\x03\0\x01\x02\x03\x04")},
+        {wire_encode_subscribe(&of_topics),
+         LITERAL("\x52\0\0\0\x02"
+                 "\xff\xff\xff\xff\xff\xff\xff\xff\0\x03" PLACE TEXT("\x04", "anna")
+                     TEXT("\x03", "t\0t") "\x03\0" TEXT("\x05", "alpha") TEXT("\0", "")
+                         TEXT("\x05", "b\xc3\xa9ta"))},
+        {wire_encode_subscribe(&of_connections),
+         LITERAL("\x36\0\0\0\x02" U64("\x02") "\x01\x02" U64("\x03") TEXT("\0", "") U64("\0")
+                     TEXT("\0", "") TEXT("\0", "") TWO_TOPICS)},
+        {wire_encode_unsubscribe(&live), LITERAL("\x19\0\0\0\x03" U64("\0") "\0" TWO_TOPICS)},
+        {wire_encode_unsubscribe(&waiting), LITERAL("\x19\0\0\0\x03" TOKEN "\x01" TWO_TOPICS)},
+        {wire_encode_ask(WIRE_ASK_POSITION, 12), LITERAL("\x08\0\0\0\x04" U64("\x0c"))},
+        {wire_encode_ask(WIRE_ASK_CONNECTIONS, 12), LITERAL("\x08\0\0\0\x09" U64("\x0c"))},
+        {wire_encode_ask(WIRE_ASK_STATUS, 12), LITERAL("\x08\0\0\0\x0a" U64("\x0c"))},
+        {wire_encode_ask_health(&ask_health), LITERAL("\x0c\0\0\0\x05" U64("\x06") "\xe8\x03\0\0")},
+        {wire_encode_credit(&credit), LITERAL("\x0c\0\0\0\x08" U64("\x0f") "\x01\x02\x03\x04")},
     };
+    _Static_assert(length_of(all) == REQUEST_SAMPLES, "as many as there is room for");
     memcpy(samples, all, sizeof all);
+}
+
+static void answers_encode(struct sample samples[ANSWER_SAMPLES]) {
+    struct wire_accepted accepted = {7, true, place, {2, {LITERAL("alpha"), LITERAL("b")}}};
+    struct wire_refused refused = {8, 403, LITERAL("no")};
+    struct wire_refresh for_all = {
+        .topic = LITERAL("alpha"), .position = place, .reason = SSE_REFRESH_GAP, .dropped = 12};
+    struct wire_refresh for_one = {9, true, LITERAL(""), nowhere, SSE_REFRESH_RESTART, UINT64_MAX};
+    struct wire_position position = {10, place};
+    struct wire_event event = {false, place, LITERAL("alpha"), LITERAL("own"), 2, LITERAL("body")};
+    struct wire_event durable = event;
+    struct wire_replay replay = {14, event};
+    struct wire_document document = {11, 200, LITERAL("{}")};
+    durable.is_durable = true;
+    struct sample all[] = {
+        {wire_encode_hello(WIRE_WELCOME, 1), LITERAL("\x0a\0\0\0\x41pgss\x03\0\x01\0\0\0")},
+        {wire_encode_accepted(&accepted),
+         LITERAL("\x3a\0\0\0\x42" U64("\x07") "\x01" PLACE TWO_TOPICS)},
+        {wire_encode_refused(&refused),
+         LITERAL("\x10\0\0\0\x43" U64("\x08") "\x93\x01" TEXT("\x02", "no"))},
+        {wire_encode_refresh(&for_all),
+         LITERAL("\x3c\0\0\0\x44" U64("\0") "\0" TEXT("\x05", "alpha") PLACE "\x02" U64("\x0c"))},
+        {wire_encode_refresh(&for_one),
+         LITERAL("\x2a\0\0\0\x44" U64("\x09") "\x01" TEXT("\0", "") NOWHERE
+                 "\x01\xff\xff\xff\xff\xff\xff\xff\xff")},
+        {wire_encode_position(WIRE_SUBSCRIBED, &position),
+         LITERAL("\x29\0\0\0\x45" U64("\x0a") PLACE)},
+        {wire_encode_event(&event), LITERAL("\x3e\0\0\0\x46" AN_EVENT("\0"))},
+        {wire_encode_event(&durable), LITERAL("\x3e\0\0\0\x46" AN_EVENT("\x01"))},
+        {wire_encode_position(WIRE_POSITION, &position),
+         LITERAL("\x29\0\0\0\x47" U64("\x0a") PLACE)},
+        {wire_encode_document(&document),
+         LITERAL("\x10\0\0\0\x48" U64("\x0b") "\xc8\0" TEXT("\x02", "{}"))},
+        {wire_encode_ask_report(0x04030201), LITERAL("\x04\0\0\0\x49\x01\x02\x03\x04")},
+        {wire_encode_goodbye("bye"), LITERAL("\x07\0\0\0\x4a" TEXT("\x03", "bye"))},
+        {wire_encode_replay(&replay), LITERAL("\x46\0\0\0\x4b" U64("\x0e") AN_EVENT("\0"))},
+        {wire_encode_recheck(LITERAL("anna")), LITERAL("\x08\0\0\0\x4c" TEXT("\x04", "anna"))},
+    };
+    _Static_assert(length_of(all) == ANSWER_SAMPLES, "as many as there is room for");
+    memcpy(samples, all, sizeof all);
+}
+
+static void samples_encode(struct sample samples[SAMPLES]) {
+    requests_encode(samples);
+    answers_encode(samples + REQUEST_SAMPLES);
+}
+
+static void test_bytes_of_each_frame(void **state) {
+    (void)state;
+    struct sample samples[SAMPLES];
+    samples_encode(samples);
+    for (size_t i = 0; i < SAMPLES; i++) {
+        struct slice got = {samples[i].frame->bytes, samples[i].frame->length};
+        if (!slice_equals(got, samples[i].bytes)) {
+            fail_msg("sample %zu, of type %d, has other bytes", i, got.at[4]);
+        }
+        payload_unref(&samples[i].frame);
+    }
 }
 
 static void test_truncated_and_too_long(void **state) {
     (void)state;
-    struct payload *samples[SAMPLES];
+    struct sample samples[SAMPLES];
     samples_encode(samples);
     for (size_t i = 0; i < SAMPLES; i++) {
-        enum wire_type type = (enum wire_type)samples[i]->bytes[4];
-        struct slice body = body_of(samples[i], type);
+        enum wire_type type = (enum wire_type)samples[i].frame->bytes[4];
+        struct slice body = body_of(samples[i].frame, type);
         assert_true(decode(type, body));
         for (size_t length = 0; length < body.length; length++) {
             char *memory;
@@ -518,7 +640,7 @@ static void test_truncated_and_too_long(void **state) {
             fail_msg("type %d takes one byte too many", (int)type);
         }
         free(longer);
-        payload_unref(&samples[i]);
+        payload_unref(&samples[i].frame);
     }
 }
 
@@ -526,12 +648,12 @@ static void test_truncated_and_too_long(void **state) {
 static void test_flipped_bytes(void **state) {
     (void)state;
     static const unsigned char others[] = {0x00, 0x01, 0x7f, 0x80, 0xff};
-    struct payload *samples[SAMPLES];
+    struct sample samples[SAMPLES];
     samples_encode(samples);
     for (size_t i = 0; i < SAMPLES; i++) {
-        enum wire_type type = (enum wire_type)samples[i]->bytes[4];
+        enum wire_type type = (enum wire_type)samples[i].frame->bytes[4];
         char *memory;
-        struct slice body = exact(body_of(samples[i], type), &memory);
+        struct slice body = exact(body_of(samples[i].frame, type), &memory);
         for (size_t at = 0; at < body.length; at++) {
             char kept = memory[at];
             for (unsigned bit = 0; bit < 8; bit++) {
@@ -546,7 +668,7 @@ static void test_flipped_bytes(void **state) {
         }
         assert_true(decode(type, body));
         free(memory);
-        payload_unref(&samples[i]);
+        payload_unref(&samples[i].frame);
     }
 }
 
@@ -556,67 +678,57 @@ struct broken_case {
     struct slice body;
 };
 
-#define TOKEN "\x05\0\0\0\0\0\0\0"
-#define NOWHERE        \
-    "\0\0\0\0\0\0\0\0" \
-    "\0\0\0\0"         \
-    "\0\0\0\0\0\0\0\0"
-#define MARKED(marker) \
-    "\0\0\0\0\0\0\0\0" \
-    "\x0d\0\0\0" marker "\0\0\0\0\0\0\0\0"
-#define A_TOPIC  \
-    "\x01\0"     \
-    "\x01\0\0\0" \
-    "a"
+/* Behind is_durable; its body is one byte long. */
+#define SHORT_EVENT(id_at) NOWHERE TEXT("\x01", "a") TEXT("\0", "") id_at TEXT("\x01", "b")
 
 static const struct broken_case broken[] = {
-    {"HELLO with another magic", WIRE_HELLO, LITERAL("pgsX\x02\0\0\0\0\0")},
+    {"HELLO with another magic", WIRE_HELLO, LITERAL("pgsX\x03\0\0\0\0\0")},
     {"SUBSCRIBE with token 0", WIRE_SUBSCRIBE,
-     LITERAL("\0\0\0\0\0\0\0\0"
-             "\0\0" NOWHERE "\0\0\0\0"
-             "\0\0\0\0" A_TOPIC)},
+     LITERAL(U64("\0") "\0\0" NOWHERE TEXT("\0", "") TEXT("\0", "") A_TOPIC)},
     {"SUBSCRIBE of an unknown form", WIRE_SUBSCRIBE,
-     LITERAL(TOKEN "\x01\0" NOWHERE "\0\0\0\0"
-                   "\0\0\0\0" A_TOPIC)},
+     LITERAL(TOKEN "\x02\0" NOWHERE TEXT("\0", "") TEXT("\0", "") A_TOPIC)},
     {"SUBSCRIBE of an unknown kind", WIRE_SUBSCRIBE,
-     LITERAL(TOKEN "\0\x04" NOWHERE "\0\0\0\0"
-                   "\0\0\0\0" A_TOPIC)},
+     LITERAL(TOKEN "\0\x04" NOWHERE TEXT("\0", "") TEXT("\0", "") A_TOPIC)},
     {"SUBSCRIBE without topic", WIRE_SUBSCRIBE,
-     LITERAL(TOKEN "\0\0" NOWHERE "\0\0\0\0"
-                   "\0\0\0\0"
-                   "\0\0")},
+     LITERAL(TOKEN "\0\0" NOWHERE TEXT("\0", "") TEXT("\0", "") "\0\0")},
     {"SUBSCRIBE with a user of 4 GiB", WIRE_SUBSCRIBE,
-     LITERAL(TOKEN "\0\0" NOWHERE "\xff\xff\xff\xff"
-                   "\0\0\0\0" A_TOPIC)},
-    {"UNSUBSCRIBE of 65535 topics", WIRE_UNSUBSCRIBE,
-     LITERAL(TOKEN "\xff\xff"
-                   "\0\0\0\0")},
+     LITERAL(TOKEN "\0\0" NOWHERE "\xff\xff\xff\xff" TEXT("\0", "") A_TOPIC)},
+    {"UNSUBSCRIBE of an unknown form", WIRE_UNSUBSCRIBE, LITERAL(TOKEN "\x02" A_TOPIC)},
+    {"UNSUBSCRIBE of a form far away", WIRE_UNSUBSCRIBE, LITERAL(TOKEN "\xff" A_TOPIC)},
+    {"UNSUBSCRIBE without form", WIRE_UNSUBSCRIBE, LITERAL(TOKEN A_TOPIC)},
+    {"UNSUBSCRIBE of 65535 topics", WIRE_UNSUBSCRIBE, LITERAL(TOKEN "\0\xff\xff" TEXT("\0", ""))},
     {"UNSUBSCRIBE of two with one there", WIRE_UNSUBSCRIBE,
-     LITERAL(TOKEN "\x02\0"
-                   "\0\0\0\0")},
-    {"ASK_POSITION with token 0", WIRE_ASK_POSITION, LITERAL("\0\0\0\0\0\0\0\0")},
+     LITERAL(TOKEN "\0\x02\0" TEXT("\0", ""))},
+    {"ASK_POSITION with token 0", WIRE_ASK_POSITION, LITERAL(U64("\0"))},
+    {"ASK_CONNECTIONS with token 0", WIRE_ASK_CONNECTIONS, LITERAL(U64("\0"))},
+    {"ASK_STATUS with token 0", WIRE_ASK_STATUS, LITERAL(U64("\0"))},
     {"POSITION with a marker of 12", WIRE_POSITION,
-     LITERAL(TOKEN "\0\0\0\0\0\0\0\0"
-                   "\x0c\0\0\0"
-                   "abcdefghijkl"
-                   "\0\0\0\0\0\0\0\0")},
+     LITERAL(TOKEN U64("\0") TEXT("\x0c", "abcdefghijkl") U64("\0"))},
     {"POSITION with a marker of 14", WIRE_POSITION,
-     LITERAL(TOKEN "\0\0\0\0\0\0\0\0"
-                   "\x0e\0\0\0"
-                   "abcdefghijklmn"
-                   "\0\0\0\0\0\0\0\0")},
+     LITERAL(TOKEN U64("\0") TEXT("\x0e", "abcdefghijklmn") U64("\0"))},
     {"POSITION with a marker in capitals", WIRE_POSITION, LITERAL(TOKEN MARKED("ABCDEFGHIJKLM"))},
     {"POSITION with a NUL in its marker", WIRE_POSITION, LITERAL(TOKEN MARKED("abcdef\0hijklm"))},
-    {"ACCEPTED where follows is 2", WIRE_ACCEPTED, LITERAL(TOKEN "\x02" NOWHERE)},
+    {"ACCEPTED where follows is 2", WIRE_ACCEPTED, LITERAL(TOKEN "\x02" NOWHERE A_TOPIC)},
+    {"ACCEPTED that ends before its topics", WIRE_ACCEPTED, LITERAL(TOKEN "\x01" NOWHERE)},
+    {"ACCEPTED of no topic", WIRE_ACCEPTED, LITERAL(TOKEN "\x01" NOWHERE "\0\0")},
+    {"ACCEPTED of 65535 topics", WIRE_ACCEPTED,
+     LITERAL(TOKEN "\x01" NOWHERE "\xff\xff" TEXT("\0", ""))},
+    {"ACCEPTED of two with one there", WIRE_ACCEPTED,
+     LITERAL(TOKEN "\x01" NOWHERE "\x02\0" TEXT("\0", ""))},
+    {"ACCEPTED of one with two there", WIRE_ACCEPTED,
+     LITERAL(TOKEN "\x01" NOWHERE A_TOPIC TEXT("\0", ""))},
     {"REFRESH with an unknown reason", WIRE_REFRESH,
-     LITERAL(TOKEN "\0\0\0\0" NOWHERE "\x04" TOKEN)},
-    {"EVENT with id_at of 4 GiB", WIRE_EVENT,
-     LITERAL(NOWHERE "\x01\0\0\0"
-                     "a"
-                     "\0\0\0\0"
-                     "\xff\xff\xff\xff"
-                     "\x01\0\0\0"
-                     "b")},
+     LITERAL(TOKEN "\0" TEXT("\0", "") NOWHERE "\x04" TOKEN)},
+    {"REFRESH where is_durable is 2", WIRE_REFRESH,
+     LITERAL(TOKEN "\x02" TEXT("\0", "") NOWHERE "\x03" TOKEN)},
+    {"EVENT where is_durable is 2", WIRE_EVENT, LITERAL("\x02" SHORT_EVENT("\x01\0\0\0"))},
+    {"EVENT where is_durable is 255", WIRE_EVENT, LITERAL("\xff" SHORT_EVENT("\x01\0\0\0"))},
+    {"EVENT without is_durable", WIRE_EVENT, LITERAL(SHORT_EVENT("\x01\0\0\0"))},
+    {"EVENT with id_at of 4 GiB", WIRE_EVENT, LITERAL("\0" SHORT_EVENT("\xff\xff\xff\xff"))},
+    {"REPLAY where is_durable is 2", WIRE_REPLAY, LITERAL(TOKEN "\x02" SHORT_EVENT("\x01\0\0\0"))},
+    {"RECHECK of a user of 4 GiB", WIRE_RECHECK, LITERAL("\xff\xff\xff\xff")},
+    {"RECHECK of nothing", WIRE_RECHECK, LITERAL("")},
+    {"DOCUMENT of 4 GiB", WIRE_DOCUMENT, LITERAL(TOKEN "\xc8\0\xff\xff\xff\xff")},
 };
 
 static void test_broken_rules(void **state) {
@@ -635,23 +747,55 @@ static void test_broken_rules(void **state) {
 static void test_unbroken_shapes(void **state) {
     (void)state;
     static const struct broken_case shapes[] = {
+        {"HELLO", WIRE_HELLO, LITERAL("pgss\x03\0\0\0\0\0")},
         {"SUBSCRIBE", WIRE_SUBSCRIBE,
-         LITERAL(TOKEN "\0\0" NOWHERE "\0\0\0\0"
-                       "\0\0\0\0" A_TOPIC)},
+         LITERAL(TOKEN "\0\0" NOWHERE TEXT("\0", "") TEXT("\0", "") A_TOPIC)},
+        {"SUBSCRIBE of connections", WIRE_SUBSCRIBE,
+         LITERAL(TOKEN "\x01\0" NOWHERE TEXT("\0", "") TEXT("\0", "") A_TOPIC)},
+        {"UNSUBSCRIBE", WIRE_UNSUBSCRIBE, LITERAL(TOKEN "\0" A_TOPIC)},
+        {"UNSUBSCRIBE of connections", WIRE_UNSUBSCRIBE, LITERAL(TOKEN "\x01" A_TOPIC)},
+        {"ASK_CONNECTIONS", WIRE_ASK_CONNECTIONS, LITERAL(TOKEN)},
+        {"ASK_STATUS", WIRE_ASK_STATUS, LITERAL(TOKEN)},
         {"POSITION", WIRE_POSITION, LITERAL(TOKEN MARKED("abcdefghijklm"))},
-        {"ACCEPTED", WIRE_ACCEPTED, LITERAL(TOKEN "\x01" NOWHERE)},
-        {"REFRESH", WIRE_REFRESH, LITERAL(TOKEN "\0\0\0\0" NOWHERE "\x03" TOKEN)},
-        {"EVENT", WIRE_EVENT,
-         LITERAL(NOWHERE "\x01\0\0\0"
-                         "a"
-                         "\0\0\0\0"
-                         "\x01\0\0\0"
-                         "\x01\0\0\0"
-                         "b")},
+        {"ACCEPTED", WIRE_ACCEPTED, LITERAL(TOKEN "\x01" NOWHERE A_TOPIC)},
+        {"REFRESH", WIRE_REFRESH, LITERAL(TOKEN "\0" TEXT("\0", "") NOWHERE "\x03" TOKEN)},
+        {"REFRESH, durable", WIRE_REFRESH,
+         LITERAL(TOKEN "\x01" TEXT("\0", "") NOWHERE "\x03" TOKEN)},
+        {"EVENT", WIRE_EVENT, LITERAL("\0" SHORT_EVENT("\x01\0\0\0"))},
+        {"EVENT, durable", WIRE_EVENT, LITERAL("\x01" SHORT_EVENT("\x01\0\0\0"))},
+        {"REPLAY", WIRE_REPLAY, LITERAL(TOKEN "\x01" SHORT_EVENT("\x01\0\0\0"))},
+        {"RECHECK", WIRE_RECHECK, LITERAL("\0\0\0\0")},
+        {"DOCUMENT", WIRE_DOCUMENT, LITERAL(TOKEN "\xc8\0\0\0\0\0")},
     };
     for (size_t i = 0; i < length_of(shapes); i++) {
         if (!decode(shapes[i].type, shapes[i].body)) {
             fail_msg("%s", shapes[i].about);
+        }
+    }
+}
+
+/* 0 to 66 topics, announced and there. */
+static void test_topics_one_over_the_maximum(void **state) {
+    (void)state;
+    static const struct broken_case before[] = {
+        {"SUBSCRIBE", WIRE_SUBSCRIBE, LITERAL(TOKEN "\0\0" NOWHERE TEXT("\0", "") TEXT("\0", ""))},
+        {"UNSUBSCRIBE", WIRE_UNSUBSCRIBE, LITERAL(TOKEN "\0")},
+        {"ACCEPTED", WIRE_ACCEPTED, LITERAL(TOKEN "\0" NOWHERE)},
+    };
+    for (size_t i = 0; i < length_of(before); i++) {
+        for (int count = 0; count <= WIRE_TOPICS_MAX + 2; count++) {
+            struct buf body = {0};
+            char announced[2] = {(char)count, 0};
+            buf_append_slice(&body, before[i].body);
+            buf_append(&body, announced, sizeof announced);
+            for (int topic = 0; topic < count; topic++) {
+                buf_append(&body, TEXT("\x01", "a"), 5);
+            }
+            if (decode(before[i].type, buf_slice(&body)) !=
+                (count > 0 && count <= WIRE_TOPICS_MAX)) {
+                fail_msg("%s with %d topics", before[i].about, count);
+            }
+            buf_release(&body);
         }
     }
 }
@@ -834,50 +978,85 @@ static void test_resume(void **state) {
     } cases[] = {{POSITION_KNOWN, &place, true},
                  {POSITION_KNOWN, &place, false},
                  {POSITION_NONE, &nowhere, true}};
+    static const struct wire_resume_entry entries[] = {
+        {LITERAL("alpha"), 1},
+        {LITERAL("beta"), 2},
+        {LITERAL(""), UINT32_MAX},
+        {LITERAL("alpha"), UINT32_MAX},
+    };
     for (size_t i = 0; i < length_of(cases); i++) {
         struct buf builder = {0};
-        struct wire_resume_entry alpha = {LITERAL("alpha"), 1};
-        struct wire_resume_entry nameless = {LITERAL(""), UINT32_MAX};
         struct wire_resume resume;
         struct wire_resume_entry got;
         wire_resume_begin(&builder, cases[i].kind, cases[i].position);
-        assert_true(wire_resume_add(&builder, &alpha) && wire_resume_add(&builder, &nameless));
+        for (size_t e = 0; e < length_of(entries); e++) {
+            assert_true(wire_resume_add(&builder, &entries[e]));
+        }
         struct payload *frame = wire_resume_end(&builder, cases[i].is_last);
         assert_int_equal(builder.length, 0);
         assert_true(wire_decode_resume(body_of(frame, WIRE_RESUME), &resume));
         assert_int_equal(resume.is_last, cases[i].is_last);
         assert_int_equal(resume.position_kind, cases[i].kind);
         expect_position(&resume.position, cases[i].position);
-        assert_int_equal(resume.count, 2);
-        assert_true(wire_next_resume_entry(&resume, &got));
-        expect_text(got.topic, "alpha");
-        assert_int_equal(got.clients, 1);
-        assert_true(wire_next_resume_entry(&resume, &got));
-        expect_text(got.topic, "");
-        assert_true(got.clients == UINT32_MAX);
+        assert_int_equal(resume.count, length_of(entries));
+        for (size_t e = 0; e < length_of(entries); e++) {
+            assert_true(wire_next_resume_entry(&resume, &got));
+            expect_slice(got.topic, entries[e].topic, "topic");
+            assert_true(got.clients == entries[e].clients);
+        }
         assert_false(wire_next_resume_entry(&resume, &got));
         assert_true(resume.count == 0 && resume.entries.length == 0);
         payload_unref(&frame);
     }
 }
 
-/* Wherever the count stands (behind a marker, or none) and carries; and what is full stays so. */
+static void test_bytes_of_a_resume(void **state) {
+    (void)state;
+    static const struct {
+        enum position_kind kind;
+        const struct position *position;
+        bool is_last;
+        struct slice bytes;
+    } cases[] = {
+        {POSITION_KNOWN, &place, true,
+         LITERAL("\x34\0\0\0\x07\x01\x03" PLACE "\x01\0\0\0" TEXT("\x05", "alpha") "\x03\0\0\0")},
+        {POSITION_NONE, &nowhere, false,
+         LITERAL("\x27\0\0\0\x07\0\0" NOWHERE "\x01\0\0\0" TEXT("\x05", "alpha") "\x03\0\0\0")},
+    };
+    for (size_t i = 0; i < length_of(cases); i++) {
+        struct buf builder = {0};
+        struct wire_resume_entry entry = {LITERAL("alpha"), 3};
+        wire_resume_begin(&builder, cases[i].kind, cases[i].position);
+        assert_true(wire_resume_add(&builder, &entry));
+        struct payload *frame = wire_resume_end(&builder, cases[i].is_last);
+        expect_slice((struct slice){frame->bytes, frame->length}, cases[i].bytes, "RESUME");
+        payload_unref(&frame);
+    }
+}
+
+enum { SMALLEST_ENTRY = 8 }; /* of a RESUME: no name, and a count */
+
+/* Wherever the count stands (behind a marker, or none) and carries, and however few bytes are too
+ * few (the first name shifts that); and what is full stays so. */
 static void test_resume_up_to_full(void **state) {
     (void)state;
     static const struct position *const positions[] = {&place, &nowhere};
-    for (size_t i = 0; i < length_of(positions); i++) {
+    for (size_t i = 0; i < length_of(positions) * SMALLEST_ENTRY; i++) {
+        const struct position *position = positions[i % length_of(positions)];
         struct buf builder = {0};
-        struct wire_resume_entry entry = {LITERAL(""), 1};
+        struct wire_resume_entry entry = {{"8 bytes.", i / length_of(positions)}, 1};
         struct wire_resume resume;
         struct wire_resume_entry got;
         uint32_t count = 0;
-        wire_resume_begin(&builder, POSITION_KNOWN, positions[i]);
+        wire_resume_begin(&builder, POSITION_KNOWN, position);
         while (wire_resume_add(&builder, &entry)) {
+            entry.topic.length = 0;
             entry.clients = ++count + 1;
         }
         size_t length = builder.length;
         assert_true(count > 1000);
-        assert_true(length <= WIRE_REQUEST_BYTES_MAX && length + 8 > WIRE_REQUEST_BYTES_MAX);
+        assert_true(length <= WIRE_REQUEST_BYTES_MAX &&
+                    length + SMALLEST_ENTRY > WIRE_REQUEST_BYTES_MAX);
         assert_false(wire_resume_add(&builder, &entry));
         assert_int_equal(builder.length, length);
         struct payload *frame = wire_resume_end(&builder, true);
@@ -886,7 +1065,7 @@ static void test_resume_up_to_full(void **state) {
         assert_int_equal(wire_next(&input, WIRE_REQUEST_BYTES_MAX, &taken), WIRE_NEXT_FRAME);
         assert_true(wire_decode_resume(taken.body, &resume));
         assert_int_equal(resume.count, count);
-        expect_position(&resume.position, positions[i]);
+        expect_position(&resume.position, position);
         for (uint32_t n = 1; n <= count; n++) {
             assert_true(wire_next_resume_entry(&resume, &got));
             assert_int_equal(got.clients, n);
@@ -938,6 +1117,10 @@ static void test_resume_truncated_too_long_and_flipped(void **state) {
     payload_unref(&frame);
 }
 
+/* Behind the position. */
+#define NO_ENTRIES        "\0\0\0\0"
+#define AN_ENTRY(clients) "\x01\0\0\0" TEXT("\x01", "a") clients "\0\0\0"
+
 static void test_resume_that_breaks_the_rules(void **state) {
     (void)state;
     static const struct {
@@ -945,15 +1128,15 @@ static void test_resume_that_breaks_the_rules(void **state) {
         struct slice body;
         bool is_sound;
     } cases[] = {
-        {"none", LITERAL("\x01\0" NOWHERE "\0\0\0\0"), true},
-        {"one topic", LITERAL("\x01\x03" MARKED("abcdefghijklm") "\x01\0\0\0\0\0\0\0\x01\0\0\0"),
-         true},
-        {"no clients", LITERAL("\x01\0" NOWHERE "\x01\0\0\0\0\0\0\0\0\0\0\0"), false},
-        {"is_last is 2", LITERAL("\x02\0" NOWHERE "\0\0\0\0"), false},
-        {"of kind MALFORMED", LITERAL("\x01\x01" NOWHERE "\0\0\0\0"), false},
-        {"of kind ALL", LITERAL("\x01\x02" NOWHERE "\0\0\0\0"), false},
-        {"of an unknown kind", LITERAL("\x01\x04" NOWHERE "\0\0\0\0"), false},
-        {"a marker in capitals", LITERAL("\x01\x03" MARKED("ABCDEFGHIJKLM") "\0\0\0\0"), false},
+        {"none", LITERAL("\x01\0" NOWHERE NO_ENTRIES), true},
+        {"one topic", LITERAL("\x01\x03" MARKED("abcdefghijklm") AN_ENTRY("\x01")), true},
+        {"no clients", LITERAL("\x01\0" NOWHERE AN_ENTRY("\0")), false},
+        {"is_last is 2", LITERAL("\x02\0" NOWHERE NO_ENTRIES), false},
+        {"of kind MALFORMED", LITERAL("\x01\x01" NOWHERE NO_ENTRIES), false},
+        {"of kind ALL", LITERAL("\x01\x02" NOWHERE NO_ENTRIES), false},
+        {"of an unknown kind", LITERAL("\x01\x04" NOWHERE NO_ENTRIES), false},
+        {"a marker in capitals", LITERAL("\x01\x03" MARKED("ABCDEFGHIJKLM") NO_ENTRIES), false},
+        {"ends before its count", LITERAL("\x01\0" NOWHERE), false},
         {"promises 4 GiB", LITERAL("\x01\0" NOWHERE "\xff\xff\xff\xff"), false},
     };
     for (size_t i = 0; i < length_of(cases); i++) {
@@ -966,19 +1149,21 @@ static void test_resume_that_breaks_the_rules(void **state) {
     }
 }
 
-RUN_TESTS(TEST(test_frame_bytes), TEST(test_position_bytes), TEST(test_frames_split_at_every_byte),
-          TEST(test_frames_one_after_the_other), TEST(test_frames_too_long), TEST(test_hello),
-          TEST(test_hello_of_other_versions), TEST(test_subscribe),
-          TEST(test_subscribe_without_position), TEST(test_topics_up_to_the_maximum),
-          TEST(test_topics_one_over_the_maximum), TEST(test_ask_position), TEST(test_ask_health),
-          TEST(test_accepted), TEST(test_refused), TEST(test_refresh), TEST(test_position),
-          TEST(test_event), TEST(test_replay), TEST(test_replay_with_id_behind_its_body),
-          TEST(test_credit), TEST(test_event_with_id_behind_its_body), TEST(test_health),
-          TEST(test_goodbye), TEST(test_truncated_and_too_long), TEST(test_flipped_bytes),
-          TEST(test_broken_rules), TEST(test_unbroken_shapes), TEST(test_report),
+RUN_TESTS(TEST(test_frames_split_at_every_byte), TEST(test_frames_one_after_the_other),
+          TEST(test_frames_too_long), TEST(test_hello), TEST(test_hello_of_other_versions),
+          TEST(test_subscribe), TEST(test_subscribe_without_position),
+          TEST(test_topics_up_to_the_maximum), TEST(test_unsubscribe), TEST(test_ask),
+          TEST(test_ask_health), TEST(test_accepted), TEST(test_refused), TEST(test_refresh),
+          TEST(test_position), TEST(test_event), TEST(test_replay),
+          TEST(test_replay_with_id_behind_its_body), TEST(test_credit),
+          TEST(test_event_with_id_behind_its_body), TEST(test_document), TEST(test_recheck),
+          TEST(test_goodbye), TEST(test_bytes_of_each_frame), TEST(test_truncated_and_too_long),
+          TEST(test_flipped_bytes), TEST(test_broken_rules), TEST(test_unbroken_shapes),
+          TEST(test_topics_one_over_the_maximum), TEST(test_report),
           TEST(test_report_without_entries), TEST(test_report_up_to_full),
           TEST(test_report_counts_around_the_carry),
           TEST(test_report_largest_name_when_nearly_full),
           TEST(test_report_truncated_too_long_and_flipped),
-          TEST(test_report_that_promises_too_much), TEST(test_resume), TEST(test_resume_up_to_full),
-          TEST(test_resume_truncated_too_long_and_flipped), TEST(test_resume_that_breaks_the_rules))
+          TEST(test_report_that_promises_too_much), TEST(test_resume), TEST(test_bytes_of_a_resume),
+          TEST(test_resume_up_to_full), TEST(test_resume_truncated_too_long_and_flipped),
+          TEST(test_resume_that_breaks_the_rules))

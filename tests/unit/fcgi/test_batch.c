@@ -16,19 +16,19 @@ struct item {
     struct batch_item item;
     char name;
     int calls;
-    enum batch_outcome outcome;
+    enum outcome_kind outcome;
 };
 
-static void on_done(struct batch_item *batch_item, enum batch_outcome outcome) {
+static void on_done(struct batch_item *batch_item, struct outcome outcome) {
     struct item *item = container_of(batch_item, struct item, item);
     size_t length = strlen(order);
     item->calls++;
-    item->outcome = outcome;
+    item->outcome = outcome.kind;
     order[length] = item->name;
     order[length + 1] = '\0';
 }
 
-static void rig_begin(struct rig *rig) {
+static void rig_begin_with(struct rig *rig, const struct batch_kind *kind) {
     const char *reason;
     *rig = (struct rig){0};
     order[0] = '\0';
@@ -37,7 +37,11 @@ static void rig_begin(struct rig *rig) {
     assert_true(config_set(&rig->config, "database_url", "host=/nowhere/at/all", &reason));
     assert_true(config_set(&rig->config, "publish_timeout", "100ms", &reason));
     rig->loop = loop_create();
-    rig->batch = batch_create(rig->loop, &rig->config);
+    rig->batch = batch_create(rig->loop, &rig->config, kind);
+}
+
+static void rig_begin(struct rig *rig) {
+    rig_begin_with(rig, &batch_ephemeral);
 }
 
 static void rig_end(struct rig *rig) {
@@ -49,10 +53,10 @@ static void rig_end(struct rig *rig) {
 }
 
 static struct item item_of(char name) {
-    return (struct item){.item = {.channel = "topic_broadcast_0",
-                                  .payload = LITERAL("{\"topic\":\"a\",\"data\":1}"),
-                                  .on_done = on_done},
-                         .name = name};
+    return (struct item){
+        .item = {.columns = {LITERAL("topic_broadcast_0"), LITERAL("{\"topic\":\"a\",\"data\":1}")},
+                 .on_done = on_done},
+        .name = name};
 }
 
 static void test_unavailable_in_time(void **state) {
@@ -66,7 +70,7 @@ static void test_unavailable_in_time(void **state) {
     assert_int_equal(item.calls, 0);
     run_for(rig.loop, 100);
     assert_int_equal(item.calls, 1);
-    assert_int_equal(item.outcome, BATCH_UNAVAILABLE);
+    assert_int_equal(item.outcome, OUTCOME_UNAVAILABLE);
     run_for(rig.loop, 150);
     assert_int_equal(item.calls, 1);
     rig_end(&rig);
@@ -88,7 +92,7 @@ static void test_each_has_its_own_deadline(void **state) {
     assert_string_equal(order, "abcd");
     for (size_t i = 0; i < length_of(items); i++) {
         assert_int_equal(items[i].calls, 1);
-        assert_int_equal(items[i].outcome, BATCH_UNAVAILABLE);
+        assert_int_equal(items[i].outcome, OUTCOME_UNAVAILABLE);
     }
     rig_end(&rig);
 }
@@ -119,5 +123,20 @@ static void test_destroyed_with_items(void **state) {
     assert_int_equal(item.calls, 0);
 }
 
-RUN_TESTS(TEST(test_unavailable_in_time), TEST(test_each_has_its_own_deadline),
+/* Its connection is opened by its first item; one that cannot be had costs it no longer. */
+static void test_durable(void **state) {
+    (void)state;
+    struct rig rig;
+    struct item item = item_of('a');
+    rig_begin_with(&rig, &batch_durable);
+    item.item.columns[2] = LITERAL("");
+    run_for(rig.loop, 20);
+    batch_add(rig.batch, &item.item);
+    run_for(rig.loop, 150);
+    assert_int_equal(item.calls, 1);
+    assert_int_equal(item.outcome, OUTCOME_UNAVAILABLE);
+    rig_end(&rig);
+}
+
+RUN_TESTS(TEST(test_durable), TEST(test_unavailable_in_time), TEST(test_each_has_its_own_deadline),
           TEST(test_second_round), TEST(test_destroyed_with_items))

@@ -138,7 +138,7 @@ static void broadcast_refresh(struct scene *scene, enum sse_refresh_reason reaso
     struct wire_refresh message = {.position = {0, "abcdefghijklm", scene->number},
                                    .reason = reason,
                                    .dropped = SSE_DROPPED_UNKNOWN};
-    fanout_refresh(&scene->rig.stream.fanout, &message);
+    fanout_refresh(&scene->rig.stream.fanout, &message, 0);
 }
 
 /* Until it overflows. */
@@ -411,6 +411,11 @@ static void open_stream(struct rig *rig, struct member *member, enum position_ki
     rig->config.retry = 5;
 }
 
+static void accept_at_head(struct client *client, uint64_t token, bool follows) {
+    struct wire_accepted message = {.token = token, .follows = follows, .position = head};
+    assert_true(admission_on_accepted(client, &message));
+}
+
 /* What has come since, behind headers and without retry's jitter. */
 static void expect_stream(struct rig *rig, struct member *member, const char *wanted) {
     struct buf content = {0};
@@ -446,7 +451,7 @@ static void test_ids_of_a_replay(void **state) {
     struct member member;
     rig_begin(&rig);
     open_stream(&rig, &member, POSITION_KNOWN);
-    client_on_accepted(member.client, &(struct wire_accepted){1, true, head});
+    accept_at_head(member.client, 1, true);
     expect_stream(&rig, &member, ": listening a\n" ID("3") "\n"); /* its own */
     rig.stream.position = head;                                   /* what others have got */
     silence(member.client);
@@ -454,20 +459,20 @@ static void test_ids_of_a_replay(void **state) {
     struct wire_event event = {.position = {0, "abcdefghijklm", 6},
                                .topic = LITERAL("a"),
                                .body = LITERAL("event: message\ndata: 6\n\n")};
-    client_on_replay(member.client, &event, 100);
+    admission_on_replay(member.client, &event, 100);
     expect_stream(&rig, &member, ID("6") "event: message\ndata: 6\n\n");
     silence(member.client);
     expect_stream(&rig, &member, HEARTBEAT("6"));
     struct wire_refresh refresh = {.position = {0, "abcdefghijklm", 7},
                                    .reason = SSE_REFRESH_GAP,
                                    .dropped = SSE_DROPPED_UNKNOWN};
-    client_on_refresh(member.client, &refresh);
+    admission_on_refresh(member.client, &refresh);
     expect_stream(&rig, &member,
                   ID("7") "event: refresh\ndata: {\"reason\":\"gap\",\"dropped\":null,"
                           "\"topics\":[\"a\"]}\n\n");
     silence(member.client);
     expect_stream(&rig, &member, HEARTBEAT("7"));
-    client_on_subscribed(member.client, &(struct wire_position){1, head});
+    admission_on_subscribed(member.client, &(struct wire_position){1, head});
     expect_stream(&rig, &member, ID("9") "\n");
     rig.stream.position.since = 12;
     silence(member.client);
@@ -484,18 +489,18 @@ static void test_ids_without_a_replay(void **state) {
     struct member member;
     rig_begin(&rig);
     open_stream(&rig, &member, POSITION_NONE);
-    client_on_accepted(member.client, &(struct wire_accepted){1, false, head});
-    client_on_subscribed(member.client, &(struct wire_position){1, head});
+    accept_at_head(member.client, 1, false);
+    admission_on_subscribed(member.client, &(struct wire_position){1, head});
     expect_stream(&rig, &member, ": listening a\n" ID("9") "\n");
     member_leave(&rig, &member);
     open_stream(&rig, &member, POSITION_MALFORMED);
-    client_on_accepted(member.client, &(struct wire_accepted){1, true, head});
+    accept_at_head(member.client, 1, true);
     struct wire_refresh refresh = {
         .position = head, .reason = SSE_REFRESH_UNKNOWN_POSITION, .dropped = SSE_DROPPED_UNKNOWN};
     silence(member.client); /* the block is open */
     run_turns(rig.loop, 1);
-    client_on_refresh(member.client, &refresh);
-    client_on_subscribed(member.client, &(struct wire_position){1, head});
+    admission_on_refresh(member.client, &refresh);
+    admission_on_subscribed(member.client, &(struct wire_position){1, head});
     expect_stream(
         &rig, &member,
         ": listening a\n" ID("9") "event: refresh\ndata: {\"reason\":"
@@ -512,8 +517,8 @@ static void test_no_heartbeat_before_what_it_stands_behind(void **state) {
     struct member member;
     rig_begin(&rig);
     open_stream(&rig, &member, POSITION_NONE);
-    client_on_accepted(member.client, &(struct wire_accepted){1, false, head});
-    client_on_subscribed(member.client, &(struct wire_position){1, head});
+    accept_at_head(member.client, 1, false);
+    admission_on_subscribed(member.client, &(struct wire_position){1, head});
     expect_stream(&rig, &member, ": listening a\n" ID("9") "\n");
     publish_at(&rig, "a", "10", 10);
     silence(member.client);
@@ -533,26 +538,26 @@ static void test_broker_lost(void **state) {
     struct member live;
     rig_begin(&rig);
     open_stream(&rig, &replaying, POSITION_KNOWN);
-    client_on_accepted(replaying.client, &(struct wire_accepted){1, true, head});
+    accept_at_head(replaying.client, 1, true);
     struct wire_event event = {.position = {0, "abcdefghijklm", 6},
                                .topic = LITERAL("a"),
                                .body = LITERAL("event: message\ndata: 6\n\n")};
-    client_on_replay(replaying.client, &event, 100);
+    admission_on_replay(replaying.client, &event, 100);
     open_stream(&rig, &live, POSITION_NONE);
-    client_on_accepted(live.client, &(struct wire_accepted){2, false, head});
-    client_on_subscribed(live.client, &(struct wire_position){2, head});
+    accept_at_head(live.client, 2, false);
+    admission_on_subscribed(live.client, &(struct wire_position){2, head});
     expect_stream(&rig, &replaying,
                   ": listening a\n" ID("3") "\n" ID("6") "event: message\ndata: 6\n\n");
     expect_stream(&rig, &live, ": listening a\n" ID("9") "\n");
-    client_on_broker_lost(replaying.client);
-    client_on_broker_lost(live.client);
+    admission_on_broker_lost(replaying.client);
+    admission_on_broker_lost(live.client);
     assert_int_equal(live.client->state, CLIENT_LIVE);
     assert_int_equal(replaying.client->state, CLIENT_RESUBSCRIBING);
     assert_int_equal(replaying.client->inquiry->position_kind, POSITION_KNOWN);
     assert_true(position_equals(&replaying.client->inquiry->position, &event.position));
     assert_int_equal(replaying.client->inquiry->owed_credit_bytes, 0);
-    client_on_accepted(replaying.client, &(struct wire_accepted){3, false, head});
-    client_on_subscribed(replaying.client, &(struct wire_position){3, head});
+    accept_at_head(replaying.client, 3, false);
+    admission_on_subscribed(replaying.client, &(struct wire_position){3, head});
     expect_stream(&rig, &replaying, ID("9") "\n");
     publish_at(&rig, "a", "10", 10);
     expect_stream(&rig, &replaying, ID("10") "event: message\ndata: 10\n\n");
@@ -572,12 +577,12 @@ static void block_replay(struct rig *rig, struct member *member) {
     open_stream(rig, member, POSITION_KNOWN);
     struct client *client = member->client;
     assert_int_equal(setsockopt(client->fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof least), 0);
-    client_on_accepted(client, &(struct wire_accepted){1, true, head});
+    accept_at_head(client, 1, true);
     for (uint64_t since = 4; since < 100 && !client->is_blocked; since++) {
         struct wire_event event = {.position = {0, "abcdefghijklm", since},
                                    .topic = LITERAL("a"),
                                    .body = slice_of(filler)};
-        client_on_replay(client, &event, 3000);
+        admission_on_replay(client, &event, 3000);
         run_turns(rig->loop, 1);
     }
     assert_true(client->is_blocked);
@@ -603,7 +608,7 @@ static void test_a_stalled_replay_is_counted(void **state) {
         struct fan_topic *topic = other.client->audience->memberships[0].topic;
         block_replay(&rig, &member);
         if (is_lost) {
-            client_on_broker_lost(member.client);
+            admission_on_broker_lost(member.client);
         }
         stall(member.client);
         run_turns(rig.loop, 2);
@@ -648,7 +653,7 @@ static void test_a_stalled_overflow_is_counted_once(void **state) {
     member_join(&rig, &other, "a", NULL);
     struct fan_topic *topic = other.client->audience->memberships[0].topic;
     block_replay(&rig, &member);
-    client_on_subscribed(member.client, &(struct wire_position){1, head});
+    admission_on_subscribed(member.client, &(struct wire_position){1, head});
     char *data = repeated('x', LIMIT);
     for (int i = 0; i < 3; i++) {
         struct buf drained = {0};

@@ -4,7 +4,6 @@
 #include "reply.h"
 #include "support.h"
 
-enum { NOTIFY_MAX = 7900 };
 #define NONCE      UINT64_C(0x123456789abcdef)
 #define NONCE_TEXT "0123456789abcdef"
 
@@ -12,8 +11,7 @@ static unsigned build(struct envelope *envelope, struct slice body, const char *
     char *memory;
     *envelope = (struct envelope){0};
     *reason = NULL;
-    unsigned status =
-        envelope_build(envelope, "alpha", exact(body, &memory), NONCE, NOTIFY_MAX, reason);
+    unsigned status = envelope_build(envelope, "alpha", exact(body, &memory), NONCE, reason);
     free(memory);
     return status;
 }
@@ -23,7 +21,6 @@ static void expect_payload(const struct envelope *envelope, const char *wanted) 
     struct buf whole = {0};
     buf_printf(&whole, "%s,\"nonce\":\"%s\"}", wanted, NONCE_TEXT);
     expect_slice(buf_slice(&envelope->payload), buf_slice(&whole), "payload");
-    assert_int_equal(envelope->payload.bytes[envelope->payload.length], '\0');
     buf_release(&whole);
 }
 
@@ -176,27 +173,37 @@ static void test_lengths_of_types(void **state) {
     }
 }
 
-/* The limit is of the whole payload, and exact. */
-static void test_size_limit(void **state) {
+/* What is too large for a notification goes to the table: topic, data and type by themselves. */
+static void test_parts(void **state) {
     (void)state;
-    size_t around = strlen("{\"topic\":\"alpha\",\"data\":\"\",\"nonce\":\"0123456789abcdef\"}");
-    for (size_t length = NOTIFY_MAX - 2; length <= NOTIFY_MAX + 2; length++) {
-        struct envelope envelope;
-        struct buf body = {0};
-        const char *reason;
-        char *filler = repeated('x', length - around);
-        buf_printf(&body, "{ \"data\" : \"%s\" }", filler);
-        unsigned status = build(&envelope, buf_slice(&body), &reason);
-        assert_int_equal(status, length <= NOTIFY_MAX ? REPLY_OK : REPLY_TOO_LARGE);
-        if (status == REPLY_OK) {
-            assert_int_equal(envelope.payload.length, length);
-        } else {
-            assert_non_null(reason);
-        }
-        envelope_release(&envelope);
-        buf_release(&body);
-        free(filler);
-    }
+    struct envelope envelope;
+    const char *reason;
+    assert_int_equal(
+        build(&envelope, LITERAL("{\"data\":{ \"n\" : 1.0 },\"event\":\"a\\\"b\"}"), &reason),
+        REPLY_OK);
+    expect_text(envelope.topic, "alpha");
+    expect_text(envelope.data, "{\"n\":1.0}");
+    expect_text(buf_slice(&envelope.type), "a\"b");
+    envelope_release(&envelope);
+    assert_int_equal(build(&envelope, LITERAL("{\"data\":0}"), &reason), REPLY_OK);
+    expect_text(envelope.data, "0");
+    assert_int_equal(envelope.type.length, 0);
+    envelope_release(&envelope);
+}
+
+static void test_any_size(void **state) {
+    (void)state;
+    struct envelope envelope;
+    struct buf body = {0};
+    const char *reason;
+    char *filler = repeated('x', 200000);
+    buf_printf(&body, "{\"data\":\"%s\"}", filler);
+    assert_int_equal(build(&envelope, buf_slice(&body), &reason), REPLY_OK);
+    assert_int_equal(envelope.data.length, 200002);
+    assert_true(envelope.payload.length > 200002);
+    envelope_release(&envelope);
+    buf_release(&body);
+    free(filler);
 }
 
 static void test_nonces_are_of_one_length(void **state) {
@@ -209,9 +216,10 @@ static void test_nonces_are_of_one_length(void **state) {
     for (size_t i = 0; i < length_of(nonces); i++) {
         struct envelope envelope = {0};
         const char *reason;
-        assert_int_equal(envelope_build(&envelope, "a", LITERAL("{\"data\":1}"), nonces[i].nonce,
-                                        NOTIFY_MAX, &reason),
-                         REPLY_OK);
+        assert_int_equal(
+            envelope_build(&envelope, "a", LITERAL("{\"data\":1}"), nonces[i].nonce, &reason),
+            REPLY_OK);
+        buf_append(&envelope.payload, "", 1);
         assert_non_null(strstr(envelope.payload.bytes, nonces[i].text));
         envelope_release(&envelope);
     }
@@ -221,9 +229,8 @@ static void test_channel(void **state) {
     (void)state;
     struct envelope envelope = {0};
     const char *reason;
-    assert_int_equal(
-        envelope_build(&envelope, "foobar", LITERAL("{\"data\":1}"), NONCE, NOTIFY_MAX, &reason),
-        REPLY_OK);
+    assert_int_equal(envelope_build(&envelope, "foobar", LITERAL("{\"data\":1}"), NONCE, &reason),
+                     REPLY_OK);
     assert_string_equal(envelope.channel, "topic_broadcast_0"); /* FNV-1a 0xbf9cf968 */
     envelope_release(&envelope);
 }
@@ -241,5 +248,6 @@ static void test_truncated_at_every_byte(void **state) {
 }
 
 RUN_TESTS(TEST(test_good_bodies), TEST(test_bad_bodies), TEST(test_depth),
-          TEST(test_lengths_of_types), TEST(test_size_limit), TEST(test_nonces_are_of_one_length),
-          TEST(test_channel), TEST(test_truncated_at_every_byte))
+          TEST(test_lengths_of_types), TEST(test_parts), TEST(test_any_size),
+          TEST(test_nonces_are_of_one_length), TEST(test_channel),
+          TEST(test_truncated_at_every_byte))

@@ -13,9 +13,9 @@ static void test_same_topics_in_another_order(void **state) {
     struct wire_topics one = topics_of("a", "b", "c");
     struct wire_topics two = topics_of("c", "a", "b");
     struct wire_topics fewer = topics_of("a", "b", NULL);
-    struct audience *first = fanout_attach(fanout, &one);
-    struct audience *second = fanout_attach(fanout, &two);
-    struct audience *other = fanout_attach(fanout, &fewer);
+    struct audience *first = fanout_attach(fanout, WIRE_FORM_TOPICS, &one);
+    struct audience *second = fanout_attach(fanout, WIRE_FORM_TOPICS, &two);
+    struct audience *other = fanout_attach(fanout, WIRE_FORM_TOPICS, &fewer);
     assert_ptr_equal(first, second);
     assert_ptr_not_equal(first, other);
     assert_int_equal(HASH_COUNT(fanout->audiences), 2);
@@ -40,7 +40,7 @@ static void test_similar_sets(void **state) {
     rig_begin(&rig);
     for (size_t i = 0; i < length_of(sets); i++) {
         struct wire_topics topics = topics_of(sets[i][0], sets[i][1], sets[i][2]);
-        audiences[i] = fanout_attach(&rig.stream.fanout, &topics);
+        audiences[i] = fanout_attach(&rig.stream.fanout, WIRE_FORM_TOPICS, &topics);
         for (size_t j = 0; j < i; j++) {
             assert_ptr_not_equal(audiences[i], audiences[j]);
         }
@@ -51,13 +51,33 @@ static void test_similar_sets(void **state) {
     rig_end(&rig);
 }
 
+/* The same topics in another form are another audience. */
+static void test_forms_are_apart(void **state) {
+    (void)state;
+    struct rig rig;
+    struct wire_topics topics = topics_of("a", "b", NULL);
+    rig_begin(&rig);
+    struct audience *one = fanout_attach(&rig.stream.fanout, WIRE_FORM_TOPICS, &topics);
+    struct audience *other = fanout_attach(&rig.stream.fanout, WIRE_FORM_CONNECTIONS, &topics);
+    struct audience *again = fanout_attach(&rig.stream.fanout, WIRE_FORM_CONNECTIONS, &topics);
+    assert_ptr_not_equal(one, other);
+    assert_ptr_equal(other, again);
+    assert_int_equal(HASH_COUNT(rig.stream.fanout.topics), 2);
+    fanout_detach(&one);
+    assert_int_equal(HASH_COUNT(rig.stream.fanout.topics), 2);
+    fanout_detach(&other);
+    fanout_detach(&again);
+    assert_int_equal(HASH_COUNT(rig.stream.fanout.topics), 0);
+    rig_end(&rig);
+}
+
 static void test_audience_knows_its_topics(void **state) {
     (void)state;
     struct rig rig;
     struct wire_topics asked = topics_of("b", "a", NULL);
     struct wire_topics got;
     rig_begin(&rig);
-    struct audience *audience = fanout_attach(&rig.stream.fanout, &asked);
+    struct audience *audience = fanout_attach(&rig.stream.fanout, WIRE_FORM_TOPICS, &asked);
     audience_topics(audience, &got);
     assert_int_equal(got.count, 2);
     bool has_a = slice_is(got.names[0], "a") || slice_is(got.names[1], "a");
@@ -78,7 +98,7 @@ static void test_most_topics(void **state) {
         topics.names[i] = (struct slice){names[i], 255};
     }
     rig_begin(&rig);
-    struct audience *audience = fanout_attach(&rig.stream.fanout, &topics);
+    struct audience *audience = fanout_attach(&rig.stream.fanout, WIRE_FORM_TOPICS, &topics);
     assert_int_equal(audience->topic_count, WIRE_TOPICS_MAX);
     fanout_detach(&audience);
     rig_end(&rig);
@@ -127,9 +147,73 @@ static void test_id_line_behind_the_comment(void **state) {
                                .publisher_id = LITERAL("own"),
                                .id_at = 4,
                                .body = LITERAL(": c\nevent: e\ndata: 1\n\n")};
-    fanout_publish(&rig.stream.fanout, &event);
+    fanout_publish(&rig.stream.fanout, &event, 0);
     expect_content(&rig, &member, ": c\nid: 3.abcdefghijklm.5~own\nevent: e\ndata: 1\n\n");
     member_leave(&rig, &member);
+    rig_end(&rig);
+}
+
+/* Durable ones alone, with the durable place alone; nobody makes a frame for a form without
+ * audience. */
+static void test_connections_get_durable_events(void **state) {
+    (void)state;
+    struct rig rig;
+    struct member topic;
+    struct member connection;
+    rig_begin(&rig);
+    member_join(&rig, &topic, "a", NULL);
+    member_join_as(&rig, &connection, WIRE_FORM_CONNECTIONS, "b", "a");
+    struct wire_event event = {.position = {3, "abcdefghijklm", 5},
+                               .topic = LITERAL("a"),
+                               .publisher_id = LITERAL("own"),
+                               .body = LITERAL("event: e\ndata: 1\n\n")};
+    fanout_publish(&rig.stream.fanout, &event, 3);
+    event.is_durable = true;
+    event.position.durable = 4;
+    fanout_publish(&rig.stream.fanout, &event, 3);
+    event.topic = slice_of("b");
+    event.position.durable = 6;
+    fanout_publish(&rig.stream.fanout, &event, 5);
+    const struct feed *feed = &connection.client->audience->feed;
+    assert_int_equal(feed->next, 2);
+    assert_int_equal(feed_mark(feed, 0)->durable_before, 3);
+    assert_int_equal(feed_mark(feed, 1)->durable_before, 5);
+    expect_content(&rig, &topic,
+                   "id: 3.abcdefghijklm.5~own\nevent: e\ndata: 1\n\n"
+                   "id: 4.abcdefghijklm.5~own\nevent: e\ndata: 1\n\n");
+    expect_content(&rig, &connection,
+                   "id: 4~own\nevent: e\ndata: 1\n\nid: 6~own\nevent: e\ndata: 1\n\n");
+    struct slice frame = fanout_frame(&rig.stream.fanout, WIRE_FORM_CONNECTIONS, &event);
+    expect_slice(frame, LITERAL("id: 6~own\nevent: e\ndata: 1\n\n"), "frame");
+    member_leave(&rig, &topic);
+    member_leave(&rig, &connection);
+    rig_end(&rig);
+}
+
+static void test_refresh_of_durable_events(void **state) {
+    (void)state;
+    struct rig rig;
+    struct member connection;
+    struct member other;
+    struct wire_refresh refresh = {.position = {8, "abcdefghijklm", 5},
+                                   .reason = SSE_REFRESH_GAP,
+                                   .dropped = SSE_DROPPED_UNKNOWN};
+    rig_begin(&rig);
+    member_join_as(&rig, &connection, WIRE_FORM_CONNECTIONS, "a", NULL);
+    member_join_as(&rig, &other, WIRE_FORM_CONNECTIONS, "b", NULL);
+    fanout_refresh(&rig.stream.fanout, &refresh, 6);
+    expect_content(&rig, &connection, "");
+    refresh.is_durable = true;
+    refresh.topic = slice_of("a");
+    fanout_refresh(&rig.stream.fanout, &refresh, 7);
+    assert_int_equal(feed_mark(&connection.client->audience->feed, 0)->durable_before, 7);
+    assert_int_equal(feed_mark(&connection.client->audience->feed, 0)->reason, SSE_REFRESH_GAP);
+    expect_content(&rig, &connection,
+                   "id: 8\nevent: refresh\ndata: {\"reason\":\"gap\",\"dropped\":null,"
+                   "\"topics\":[\"a\"]}\n\n");
+    expect_content(&rig, &other, "");
+    member_leave(&rig, &connection);
+    member_leave(&rig, &other);
     rig_end(&rig);
 }
 
@@ -178,7 +262,7 @@ static void test_no_live_client_no_bytes(void **state) {
     struct rig rig;
     struct wire_topics topics = topics_of("a", NULL, NULL);
     rig_begin(&rig);
-    struct audience *audience = fanout_attach(&rig.stream.fanout, &topics);
+    struct audience *audience = fanout_attach(&rig.stream.fanout, WIRE_FORM_TOPICS, &topics);
     publish(&rig, "a", "1");
     assert_true(audience->feed.head == 0);
     run_turns(rig.loop, 1);
@@ -216,7 +300,7 @@ static void test_refresh_goes_to_every_audience_in_order(void **state) {
     member_join(&rig, &alpha, "alpha", NULL);
     member_join(&rig, &both, "alpha", "beta");
     publish(&rig, "alpha", "1");
-    fanout_refresh(&rig.stream.fanout, &refresh);
+    fanout_refresh(&rig.stream.fanout, &refresh, 0);
     publish(&rig, "alpha", "2");
     expect_content(&rig, &alpha,
                    FRAME("1") "id: 0.abcdefghijklm.5\nevent: refresh\ndata: {\"reason\":\"gap\","
@@ -230,6 +314,41 @@ static void test_refresh_goes_to_every_audience_in_order(void **state) {
 }
 
 /* One topic has lost something: who has others only is not told. */
+/* Of both of its topics at one place: told once. Not so behind an event, or to who came since. */
+static void test_refresh_of_two_topics(void **state) {
+    (void)state;
+    struct rig rig;
+    struct member both;
+    struct member late;
+    static const char told[] = "id: 0.abcdefghijklm.5\nevent: refresh\ndata: {\"reason\":\"gap\","
+                               "\"dropped\":null,\"topics\":[\"alpha\",\"beta\"]}\n\n";
+    struct wire_refresh alpha = {.topic = LITERAL("alpha"),
+                                 .position = {0, "abcdefghijklm", 5},
+                                 .reason = SSE_REFRESH_GAP,
+                                 .dropped = SSE_DROPPED_UNKNOWN};
+    struct wire_refresh beta = alpha;
+    beta.topic = slice_of("beta");
+    rig_begin(&rig);
+    member_join(&rig, &both, "alpha", "beta");
+    fanout_refresh(&rig.stream.fanout, &alpha, 0);
+    fanout_refresh(&rig.stream.fanout, &beta, 0);
+    expect_content(&rig, &both, told);
+    member_join(&rig, &late, "alpha", "beta");
+    fanout_refresh(&rig.stream.fanout, &beta, 0);
+    expect_content(&rig, &both, told);
+    expect_content(&rig, &late, told);
+    beta.position.since = 6;
+    fanout_refresh(&rig.stream.fanout, &beta, 0);
+    expect_content(&rig, &late,
+                   "id: 0.abcdefghijklm.6\nevent: refresh\ndata: {\"reason\":\"gap\","
+                   "\"dropped\":null,\"topics\":[\"alpha\",\"beta\"]}\n\n");
+    publish(&rig, "beta", "1");
+    fanout_refresh(&rig.stream.fanout, &beta, 0);
+    member_leave(&rig, &both);
+    member_leave(&rig, &late);
+    rig_end(&rig);
+}
+
 static void test_refresh_of_one_topic(void **state) {
     (void)state;
     struct rig rig;
@@ -244,7 +363,7 @@ static void test_refresh_of_one_topic(void **state) {
     member_join(&rig, &alpha, "alpha", NULL);
     member_join(&rig, &both, "beta", "alpha");
     member_join(&rig, &beta, "beta", NULL);
-    fanout_refresh(&rig.stream.fanout, &refresh);
+    fanout_refresh(&rig.stream.fanout, &refresh, 0);
     publish(&rig, "beta", "1");
     expect_content(&rig, &alpha,
                    "id: 0.abcdefghijklm.5\nevent: refresh\ndata: {\"reason\":\"gap\","
@@ -537,7 +656,7 @@ static void test_report_in_several_frames(void **state) {
         char name[128];
         snprintf(name, sizeof name, "a-rather-long-name-of-a-topic-with-the-number-%d", i);
         struct wire_topics topics = topics_of(name, NULL, NULL);
-        audiences[i] = fanout_attach(&rig.stream.fanout, &topics);
+        audiences[i] = fanout_attach(&rig.stream.fanout, WIRE_FORM_TOPICS, &topics);
         audiences[i]->memberships[0].topic->delivered = (uint64_t)i + 1;
     }
     struct reports reports = report(&rig, 9);
@@ -565,7 +684,7 @@ static void test_loss_with_a_refresh_among_it(void **state) {
         rig_begin(&rig);
         member_join(&rig, &member, "a", NULL);
         publish(&rig, "a", "1");
-        fanout_refresh(&rig.stream.fanout, &refresh);
+        fanout_refresh(&rig.stream.fanout, &refresh, 0);
         publish(&rig, "a", "2");
         audience_count_dropped(member.client->audience, &member.client->outlet, &loss);
         assert_true(loss.dropped == SSE_DROPPED_UNKNOWN);
@@ -653,6 +772,23 @@ static void test_resume_counts_live_clients(void **state) {
     rig_end(&rig);
 }
 
+/* They subscribe anew by themselves. */
+static void test_resume_leaves_connections_out(void **state) {
+    (void)state;
+    struct rig rig;
+    struct member member;
+    struct member connection;
+    rig_begin(&rig);
+    member_join_as(&rig, &member, WIRE_FORM_TOPICS, "a", NULL);
+    member_join_as(&rig, &connection, WIRE_FORM_CONNECTIONS, "a", "b");
+    struct resumes resumes = resume(&rig, &place);
+    assert_int_equal(resumes.clients[0], 1);
+    assert_int_equal(resumes.count, 1);
+    member_leave(&rig, &member);
+    member_leave(&rig, &connection);
+    rig_end(&rig);
+}
+
 static void test_resume_of_nobody(void **state) {
     (void)state;
     struct rig rig;
@@ -675,7 +811,7 @@ static void test_resume_in_several_frames(void **state) {
         char name[128];
         snprintf(name, sizeof name, "a-rather-long-name-of-a-topic-with-the-number-%d", i);
         struct wire_topics topics = topics_of(name, NULL, NULL);
-        audiences[i] = fanout_attach(&rig.stream.fanout, &topics);
+        audiences[i] = fanout_attach(&rig.stream.fanout, WIRE_FORM_TOPICS, &topics);
         audiences[i]->live_count = 1; /* nothing else is asked of it */
     }
     struct resumes resumes = resume(&rig, &place);
@@ -700,6 +836,8 @@ RUN_TESTS(TEST(test_same_topics_in_another_order), TEST(test_similar_sets),
           TEST(test_report_counts_deliveries_since_the_last), TEST(test_report_of_what_waits),
           TEST(test_report_that_nothing_waits_any_more), TEST(test_report_of_what_was_dropped),
           TEST(test_report_of_a_topic_that_is_gone), TEST(test_report_in_several_frames),
-          TEST(test_refresh_of_one_topic), TEST(test_loss_with_a_refresh_among_it),
-          TEST(test_resume_counts_live_clients), TEST(test_resume_of_nobody),
-          TEST(test_resume_in_several_frames))
+          TEST(test_refresh_of_one_topic), TEST(test_refresh_of_two_topics),
+          TEST(test_loss_with_a_refresh_among_it), TEST(test_resume_counts_live_clients),
+          TEST(test_resume_leaves_connections_out), TEST(test_forms_are_apart),
+          TEST(test_connections_get_durable_events), TEST(test_refresh_of_durable_events),
+          TEST(test_resume_of_nobody), TEST(test_resume_in_several_frames))

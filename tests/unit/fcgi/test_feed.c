@@ -80,6 +80,20 @@ static void test_marks_know_why(void **state) {
     feed_release(&feed);
 }
 
+static void test_marks_know_the_durable_place(void **state) {
+    (void)state;
+    struct feed feed;
+    feed_init(&feed);
+    for (uint64_t frame = 0; frame < 100; frame++) {
+        append(&feed, "one");
+        feed_note_durable(&feed, 7 * frame);
+        feed_trim(&feed, frame < 30 ? 0 : frame - 30); /* wherever the marks stand */
+        assert_int_equal(feed_mark(&feed, frame)->durable_before, 7 * frame);
+        assert_int_equal(feed_mark(&feed, feed.first)->durable_before, 7 * feed.first);
+    }
+    feed_release(&feed);
+}
+
 static void test_span_takes_whole_frames(void **state) {
     (void)state;
     static const struct {
@@ -252,7 +266,7 @@ static void test_random(void **state) {
 
 RUN_TESTS(TEST(test_starts_empty_without_memory), TEST(test_cursor_gets_what_comes_after_it),
           TEST(test_marks_know_end_and_topic), TEST(test_marks_know_why),
-          TEST(test_span_takes_whole_frames), TEST(test_span_of_a_frame_longer_than_a_piece),
-          TEST(test_boundaries), TEST(test_boundaries_behind_a_trim),
-          TEST(test_memory_is_returned_when_empty), TEST(test_memory_stays_bounded),
-          TEST(test_random))
+          TEST(test_marks_know_the_durable_place), TEST(test_span_takes_whole_frames),
+          TEST(test_span_of_a_frame_longer_than_a_piece), TEST(test_boundaries),
+          TEST(test_boundaries_behind_a_trim), TEST(test_memory_is_returned_when_empty),
+          TEST(test_memory_stays_bounded), TEST(test_random))

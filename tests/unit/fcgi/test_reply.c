@@ -57,15 +57,40 @@ static void test_no_content_has_none(void **state) {
     expect_buf(&out, "Status: 204 No Content\r\n" ALWAYS "Allow: GET\r\n\r\n");
 }
 
+static void test_error(void **state) {
+    (void)state;
+    struct buf out = {0};
+    reply_error(&out, 405, "say \"GET\"", "GET, HEAD", false);
+    expect_buf(&out, "Status: 405 Method Not Allowed\r\n" ALWAYS "Allow: GET, HEAD\r\n"
+                     "Content-Type: application/json\r\nContent-Length: 23\r\n\r\n"
+                     "{\"error\":\"say \\\"GET\\\"\"}");
+    reply_error(&out, 400, "no", NULL, true);
+    expect_buf(&out, "Status: 400 Bad Request\r\n" ALWAYS
+                     "Content-Type: application/json\r\nContent-Length: 14\r\n\r\n");
+    reply_error(&out, 204, "ignored", "GET", false);
+    expect_buf(&out, "Status: 204 No Content\r\n" ALWAYS "Allow: GET\r\n\r\n");
+}
+
+static void test_empty_body(void **state) {
+    (void)state;
+    struct buf out = {0};
+    reply_append(&out, &(struct reply){.status = 202});
+    expect_buf(&out, "Status: 202 Accepted\r\n" ALWAYS "Content-Length: 0\r\n\r\n");
+}
+
 static void test_phrases(void **state) {
     (void)state;
     static const char *const lines[] = {
         "Status: 200 OK\r\n",
+        "Status: 201 Created\r\n",
+        "Status: 202 Accepted\r\n",
         "Status: 400 Bad Request\r\n",
+        "Status: 403 Forbidden\r\n",
         "Status: 404 Not Found\r\n",
         "Status: 405 Method Not Allowed\r\n",
         "Status: 413 Content Too Large\r\n",
         "Status: 415 Unsupported Media Type\r\n",
+        "Status: 501 Not Implemented\r\n",
         "Status: 503 Service Unavailable\r\n",
     };
     for (size_t i = 0; i < length_of(lines); i++) {
@@ -80,7 +105,7 @@ static void test_phrases(void **state) {
 /* A status without phrase of its own is a whole status line all the same. */
 static void test_other_statuses(void **state) {
     (void)state;
-    static const unsigned statuses[] = {401, 403, 429, 500, 501};
+    static const unsigned statuses[] = {401, 429, 500, 502};
     for (size_t i = 0; i < length_of(statuses); i++) {
         char start[32];
         struct buf out = {0};
@@ -123,5 +148,6 @@ static void test_stream_headers(void **state) {
 
 RUN_TESTS(TEST(test_json), TEST(test_head_has_the_length_and_no_body), TEST(test_text),
           TEST(test_method_not_allowed), TEST(test_unavailable_says_when_to_come_back),
-          TEST(test_no_content_has_none), TEST(test_phrases), TEST(test_other_statuses),
-          TEST(test_bodies_of_any_bytes), TEST(test_stream_headers))
+          TEST(test_no_content_has_none), TEST(test_error), TEST(test_empty_body),
+          TEST(test_phrases), TEST(test_other_statuses), TEST(test_bodies_of_any_bytes),
+          TEST(test_stream_headers))

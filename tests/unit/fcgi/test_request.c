@@ -20,7 +20,8 @@ static struct request parse(const char *const *pairs) {
     struct parameters parameters = {pairs, get};
     struct request request;
     memset(&request, 'x', sizeof request);
-    request_parse(&parameters, "/topics", "/healthz", &request);
+    static const struct route_paths paths = {"/topics", "/healthz", "/api/events", "/health"};
+    request_parse(&parameters, &paths, &request);
     return request;
 }
 
@@ -194,6 +195,46 @@ static void test_accept_user_and_type(void **state) {
     assert_string_equal(PARSE("CONTENT_TYPE", "application/json").content_type, "application/json");
 }
 
-RUN_TESTS(TEST(test_nothing_given), TEST(test_methods), TEST(test_script_name), TEST(test_position),
-          TEST(test_very_long_position), TEST(test_limit), TEST(test_limit_of_many_digits),
-          TEST(test_content_length), TEST(test_accept_user_and_type))
+static void test_third_door(void **state) {
+    (void)state;
+    static const struct {
+        const char *uri;
+        const char *script;
+        bool is_third_door;
+    } cases[] = {
+        {"/api/events/publish", "", true},
+        {"/api/events/history?channel=c", "", true},
+        {"/api/events", "", true},
+        {"/api/events/", "", true},
+        {"/api/events/nothing", "", true},
+        {"/api/events?x", "", true},
+        {"/%61pi/events/publish", "", true},
+        {"/health", "", true},
+        {"/health?x", "", true},
+        {"/app/api/events/nothing", "/app", true},
+        {"/app/api/events/publish", "/app", true},
+        {"/app/api/events/nothing", "", false},
+        {"/api/eventsx", "", false},
+        {"/api/event", "", false},
+        {"/api", "", false},
+        {"/healthz", "", false},
+        {"/topics/a/events", "", false},
+        {"/topics/a.b/events", "", false},
+        {"/", "", false},
+        {"", "", false},
+        {"/app", "/app", false},
+    };
+    for (size_t i = 0; i < length_of(cases); i++) {
+        bool is_third_door =
+            PARSE("REQUEST_URI", cases[i].uri, "SCRIPT_NAME", cases[i].script).is_third_door;
+        if (is_third_door != cases[i].is_third_door) {
+            fail_msg("'%s' at '%s'", cases[i].uri, cases[i].script);
+        }
+    }
+    assert_string_equal(PARSE("QUERY_STRING", "a=%62").query, "a=%62");
+}
+
+RUN_TESTS(TEST(test_third_door), TEST(test_nothing_given), TEST(test_methods),
+          TEST(test_script_name), TEST(test_position), TEST(test_very_long_position),
+          TEST(test_limit), TEST(test_limit_of_many_digits), TEST(test_content_length),
+          TEST(test_accept_user_and_type))

@@ -84,22 +84,153 @@ static const struct route_case cases[] = {
     {"/app", "/app", ROUTE_NONE, ""},
     {"/ap", "/app", ROUTE_NONE, ""},
     {"/app?/topics/alpha/events", "/app", ROUTE_NONE, ""},
+
+    /* the third door */
+    {"/api/events/publish", "", ROUTE_PUBLISH, ""},
+    {"/api/events/channels/subscribe", "", ROUTE_SUBSCRIBE, ""},
+    {"/api/events/channels/unsubscribe", "", ROUTE_UNSUBSCRIBE, ""},
+    {"/api/events/channels", "", ROUTE_CHANNELS, ""},
+    {"/api/events/channels/list", "", ROUTE_CHANNELS, ""},
+    {"/api/events/history", "", ROUTE_HISTORY, ""},
+    {"/api/events/stream", "", ROUTE_STREAM, ""},
+    {"/api/events/active-connections", "", ROUTE_CONNECTIONS, ""},
+    {"/health", "", ROUTE_STATUS, ""},
+
+    {"/api/events/history?topic=a&limit=5", "", ROUTE_HISTORY, ""},
+    {"/api/events/stream?/x/y?z", "", ROUTE_STREAM, ""},
+    {"/api/events/channels?", "", ROUTE_CHANNELS, ""},
+    {"/health?", "", ROUTE_STATUS, ""},
+    {"/%61pi/event%73/publi%73h", "", ROUTE_PUBLISH, ""},
+    {"/api/events/%63hannels/%6cist", "", ROUTE_CHANNELS, ""},
+    {"/api/events/active%2dconnections", "", ROUTE_CONNECTIONS, ""},
+    {"/api/events/active%2Dconnections", "", ROUTE_CONNECTIONS, ""},
+    {"/healt%68", "", ROUTE_STATUS, ""},
+
+    {"/api", "", ROUTE_NONE, ""},
+    {"/api/", "", ROUTE_NONE, ""},
+    {"/api/events", "", ROUTE_NONE, ""},
+    {"/api/events/", "", ROUTE_NONE, ""},
+    {"/api/events?", "", ROUTE_NONE, ""},
+    {"/api/events/x", "", ROUTE_NONE, ""},
+    {"/publish", "", ROUTE_NONE, ""},
+    {"/events/publish", "", ROUTE_NONE, ""},
+    {"/api/publish", "", ROUTE_NONE, ""},
+    {"/api/events/subscribe", "", ROUTE_NONE, ""},
+    {"/api/events/list", "", ROUTE_NONE, ""},
+    {"/api/events/publish/channels", "", ROUTE_NONE, ""},
+    {"/api/events/health", "", ROUTE_NONE, ""},
+    {"/api/events/healthz", "", ROUTE_NONE, ""},
+    {"/api/health", "", ROUTE_NONE, ""},
+    {"/api/events/api/events/stream", "", ROUTE_NONE, ""},
+    {"/api/events/alpha/events", "", ROUTE_NONE, ""},
+    {"/api/events/a.b/events", "", ROUTE_NONE, ""},
+
+    {"/api/events/publish/", "", ROUTE_NONE, ""},
+    {"/api/events/channels/", "", ROUTE_NONE, ""},
+    {"/api/events/channels/subscribe/", "", ROUTE_NONE, ""},
+    {"/api/events/channels/unsubscribe/", "", ROUTE_NONE, ""},
+    {"/api/events/channels/list/", "", ROUTE_NONE, ""},
+    {"/api/events/history/", "", ROUTE_NONE, ""},
+    {"/api/events/stream/", "", ROUTE_NONE, ""},
+    {"/api/events/active-connections/", "", ROUTE_NONE, ""},
+    {"/health/", "", ROUTE_NONE, ""},
+
+    {"/api/events/publish/x", "", ROUTE_NONE, ""},
+    {"/api/events/channels/x", "", ROUTE_NONE, ""},
+    {"/api/events/channels/subscribe/x", "", ROUTE_NONE, ""},
+    {"/api/events/channels/unsubscribe/x", "", ROUTE_NONE, ""},
+    {"/api/events/channels/list/x", "", ROUTE_NONE, ""},
+    {"/api/events/history/x", "", ROUTE_NONE, ""},
+    {"/api/events/stream/x", "", ROUTE_NONE, ""},
+    {"/api/events/stream/events", "", ROUTE_NONE, ""},
+    {"/api/events/active-connections/x", "", ROUTE_NONE, ""},
+    {"/health/x", "", ROUTE_NONE, ""},
+
+    {"//api/events/stream", "", ROUTE_NONE, ""},
+    {"/api//events/stream", "", ROUTE_NONE, ""},
+    {"/api/events//stream", "", ROUTE_NONE, ""},
+    {"/api/events//channels/list", "", ROUTE_NONE, ""},
+    {"/api/events/channels//list", "", ROUTE_NONE, ""},
+    {"/api/events/channels//", "", ROUTE_NONE, ""},
+    {"//health", "", ROUTE_NONE, ""},
+
+    {"/api/events/publishx", "", ROUTE_NONE, ""},
+    {"/api/events/publis", "", ROUTE_NONE, ""},
+    {"/api/events/channel", "", ROUTE_NONE, ""},
+    {"/api/events/channelslist", "", ROUTE_NONE, ""},
+    {"/api/events/channels/lis", "", ROUTE_NONE, ""},
+    {"/api/events/channels/subscribed", "", ROUTE_NONE, ""},
+    {"/api/events/active", "", ROUTE_NONE, ""},
+    {"/api/events/streams", "", ROUTE_NONE, ""},
+    {"/api/eventsx/stream", "", ROUTE_NONE, ""},
+    {"/api/event/stream", "", ROUTE_NONE, ""},
+    {"/apix/events/stream", "", ROUTE_NONE, ""},
+    {"/api/eventsstream", "", ROUTE_NONE, ""},
+    {"/healt", "", ROUTE_NONE, ""},
+    {"/healthx", "", ROUTE_NONE, ""},
+
+    {"/API/events/stream", "", ROUTE_NONE, ""},
+    {"/api/events/Stream", "", ROUTE_NONE, ""},
+    {"/api/events/channels/LIST", "", ROUTE_NONE, ""},
+    {"/Health", "", ROUTE_NONE, ""},
+    {"/api%2fevents/stream", "", ROUTE_NONE, ""},
+    {"/api/events%2fstream", "", ROUTE_NONE, ""},
+    {"/api/events/channels%2flist", "", ROUTE_NONE, ""},
+    {"/api/events/stream%2f", "", ROUTE_NONE, ""},
+    {"/api/events/stream%00", "", ROUTE_NONE, ""},
+    {"/api/events/stream%", "", ROUTE_NONE, ""},
+    {"/api/events/%zz", "", ROUTE_NONE, ""},
+    {"/api/events/%2573tream", "", ROUTE_NONE, ""},
+    {"/api/events/./stream", "", ROUTE_NONE, ""},
+    {"/api/events/x/../stream", "", ROUTE_NONE, ""},
+    {"/topics/../api/events/stream", "", ROUTE_NONE, ""},
+    {"api/events/stream", "", ROUTE_NONE, ""},
+    {"http://host/api/events/stream", "", ROUTE_NONE, ""},
+
+    {"/app/api/events/publish", "/app", ROUTE_PUBLISH, ""},
+    {"/app/api/events/channels/subscribe", "/app", ROUTE_SUBSCRIBE, ""},
+    {"/app/api/events/channels/unsubscribe", "/app", ROUTE_UNSUBSCRIBE, ""},
+    {"/app/api/events/channels", "/app", ROUTE_CHANNELS, ""},
+    {"/app/api/events/channels/list?x", "/app", ROUTE_CHANNELS, ""},
+    {"/app/x/api/events/history", "/app/x", ROUTE_HISTORY, ""},
+    {"/app/api/events/stream", "/app", ROUTE_STREAM, ""},
+    {"/app/api/events/active-connections", "/app", ROUTE_CONNECTIONS, ""},
+    {"/app/health", "/app", ROUTE_STATUS, ""},
+    {"/app/api/events/stream", "", ROUTE_NONE, ""},
+    {"/app/api/events/stream", "/ap", ROUTE_NONE, ""},
+    {"/app/api/events/stream", "/app/api/events", ROUTE_NONE, ""},
+    {"/app/api/events/stream/", "/app", ROUTE_NONE, ""},
+    {"/app/health/", "/app", ROUTE_NONE, ""},
+    {"/api/events/stream", "/app", ROUTE_STREAM, ""},
+    {"/api/events/stream", "/api/events", ROUTE_STREAM, ""},
+    {"/api/events/stream", "/api/events/stream", ROUTE_STREAM, ""},
+    {"/api/events/api/events/stream", "/api/events", ROUTE_STREAM, ""},
+    {"/health", "/health", ROUTE_STATUS, ""},
+    {"/health/health", "/health", ROUTE_STATUS, ""},
+    {"/health/healthz", "/health", ROUTE_HEALTH, ""},
 };
 
-static void test_cases(void **state) {
-    (void)state;
-    for (size_t i = 0; i < length_of(cases); i++) {
+static const struct route_paths usual = {"/topics", "/healthz", "/api/events", "/health"};
+
+static void expect_routes(const struct route_case *expected, size_t count,
+                          const struct route_paths *paths) {
+    for (size_t i = 0; i < count; i++) {
         struct route route;
         memset(&route, 'x', sizeof route);
-        route_parse(cases[i].uri, cases[i].script_name, "/topics", "/healthz", &route);
-        if (route.kind != cases[i].kind) {
-            fail_msg("'%s' mounted at '%s' is of kind %d", cases[i].uri, cases[i].script_name,
+        route_parse(expected[i].uri, expected[i].script_name, paths, &route);
+        if (route.kind != expected[i].kind) {
+            fail_msg("'%s' mounted at '%s' is of kind %d", expected[i].uri, expected[i].script_name,
                      (int)route.kind);
         }
         if (route.kind == ROUTE_TOPIC_EVENTS) {
-            assert_string_equal(route.topic, cases[i].topic);
+            assert_string_equal(route.topic, expected[i].topic);
         }
     }
+}
+
+static void test_cases(void **state) {
+    (void)state;
+    expect_routes(cases, length_of(cases), &usual);
 }
 
 static void test_lengths_of_topics(void **state) {
@@ -116,7 +247,7 @@ static void test_lengths_of_topics(void **state) {
         char *topic = repeated('x', lengths[i].length);
         buf_printf(&uri, "/topics/%s/events", topic);
         buf_append(&uri, "", 1);
-        route_parse(uri.bytes, "", "/topics", "/healthz", &route);
+        route_parse(uri.bytes, "", &usual, &route);
         assert_int_equal(route.kind, lengths[i].kind);
         free(topic);
         buf_release(&uri);
@@ -134,7 +265,7 @@ static void test_length_counts_decoded_bytes(void **state) {
             buf_append_text(&uri, "%61");
         }
         buf_append(&uri, "/events", sizeof "/events");
-        route_parse(uri.bytes, "", "/topics", "/healthz", &route);
+        route_parse(uri.bytes, "", &usual, &route);
         assert_int_equal(route.kind, count == 128 ? ROUTE_TOPIC_EVENTS : ROUTE_BAD_TOPIC);
         buf_release(&uri);
     }
@@ -142,17 +273,108 @@ static void test_length_counts_decoded_bytes(void **state) {
 
 static void test_other_bases(void **state) {
     (void)state;
-    struct route route;
-    route_parse("/api/v1/alpha/events", "", "/api/v1", "/status/health", &route);
-    assert_int_equal(route.kind, ROUTE_TOPIC_EVENTS);
-    assert_string_equal(route.topic, "alpha");
-    route_parse("/status/health", "", "/api/v1", "/status/health", &route);
-    assert_int_equal(route.kind, ROUTE_HEALTH);
-    route_parse("/api/alpha/events", "", "/api/v1", "/status/health", &route);
-    assert_int_equal(route.kind, ROUTE_NONE);
-    route_parse("/status", "", "/api/v1", "/status/health", &route);
-    assert_int_equal(route.kind, ROUTE_NONE);
+    static const struct route_paths other = {"/api/v1", "/status/health", "/v1/durable", "/up/ok"};
+    static const struct route_case expected[] = {
+        {"/api/v1/alpha/events", "", ROUTE_TOPIC_EVENTS, "alpha"},
+        {"/status/health", "", ROUTE_HEALTH, ""},
+        {"/api/alpha/events", "", ROUTE_NONE, ""},
+        {"/status", "", ROUTE_NONE, ""},
+        {"/topics/alpha/events", "", ROUTE_NONE, ""},
+        {"/healthz", "", ROUTE_NONE, ""},
+        {"/v1/durable/stream", "", ROUTE_STREAM, ""},
+        {"/v1/durable/channels/list", "", ROUTE_CHANNELS, ""},
+        {"/v1/dur%61ble/publish", "", ROUTE_PUBLISH, ""},
+        {"/x/v1/durable/history", "/x", ROUTE_HISTORY, ""},
+        {"/v1/stream", "", ROUTE_NONE, ""},
+        {"/durable/stream", "", ROUTE_NONE, ""},
+        {"/v1/durable/events/stream", "", ROUTE_NONE, ""},
+        {"/api/events/stream", "", ROUTE_NONE, ""},
+        {"/up/ok", "", ROUTE_STATUS, ""},
+        {"/x/up/ok", "/x", ROUTE_STATUS, ""},
+        {"/up", "", ROUTE_NONE, ""},
+        {"/ok", "", ROUTE_NONE, ""},
+        {"/health", "", ROUTE_NONE, ""},
+    };
+    expect_routes(expected, length_of(expected), &other);
+}
+
+/* Both doors below one path: a topic may be named like a route of the third door. */
+static void test_base_and_events_at_one_path(void **state) {
+    (void)state;
+    static const struct route_paths one = {"/events", "/healthz", "/events", "/health"};
+    static const struct route_case expected[] = {
+        {"/events/alpha/events", "", ROUTE_TOPIC_EVENTS, "alpha"},
+        {"/events/publish", "", ROUTE_PUBLISH, ""},
+        {"/events/channels/subscribe", "", ROUTE_SUBSCRIBE, ""},
+        {"/events/channels/unsubscribe", "", ROUTE_UNSUBSCRIBE, ""},
+        {"/events/channels", "", ROUTE_CHANNELS, ""},
+        {"/events/channels/list", "", ROUTE_CHANNELS, ""},
+        {"/events/history", "", ROUTE_HISTORY, ""},
+        {"/events/stream", "", ROUTE_STREAM, ""},
+        {"/events/active-connections", "", ROUTE_CONNECTIONS, ""},
+        {"/events/publish/events", "", ROUTE_TOPIC_EVENTS, "publish"},
+        {"/events/channels/events", "", ROUTE_TOPIC_EVENTS, "channels"},
+        {"/events/stream/events", "", ROUTE_TOPIC_EVENTS, "stream"},
+        {"/events/active-connections/events", "", ROUTE_TOPIC_EVENTS, "active-connections"},
+        {"/events/a.b/events", "", ROUTE_BAD_TOPIC, ""},
+        {"/events/events", "", ROUTE_NONE, ""},
+        {"/events/channels/events/", "", ROUTE_NONE, ""},
+        {"/app/events/stream", "/app", ROUTE_STREAM, ""},
+        {"/app/events/stream/events", "/app", ROUTE_TOPIC_EVENTS, "stream"},
+    };
+    expect_routes(expected, length_of(expected), &one);
+}
+
+/* One path inside the other, and paths that begin alike. */
+static void test_paths_inside_paths(void **state) {
+    (void)state;
+    static const struct route_paths base_outside = {"/api", "/api/events/healthz", "/api/events",
+                                                    "/api/events/health"};
+    static const struct route_case outside[] = {
+        {"/api/alpha/events", "", ROUTE_TOPIC_EVENTS, "alpha"},
+        {"/api/events/events", "", ROUTE_TOPIC_EVENTS, "events"},
+        {"/api/events/stream", "", ROUTE_STREAM, ""},
+        {"/api/events/healthz", "", ROUTE_HEALTH, ""},
+        {"/api/events/health", "", ROUTE_STATUS, ""},
+        {"/api/stream", "", ROUTE_NONE, ""},
+    };
+    static const struct route_paths base_inside = {"/api/events/channels", "/healthz",
+                                                   "/api/events", "/health"};
+    static const struct route_case inside[] = {
+        {"/api/events/channels/alpha/events", "", ROUTE_TOPIC_EVENTS, "alpha"},
+        {"/api/events/channels/list/events", "", ROUTE_TOPIC_EVENTS, "list"},
+        {"/api/events/channels/list", "", ROUTE_CHANNELS, ""},
+        {"/api/events/channels/events", "", ROUTE_NONE, ""},
+    };
+    expect_routes(outside, length_of(outside), &base_outside);
+    expect_routes(inside, length_of(inside), &base_inside);
+}
+
+/* Who configures one path for both gets the whole document. */
+static void test_health_at_one_path(void **state) {
+    (void)state;
+    static const struct route_paths one = {"/topics", "/health", "/api/events", "/health"};
+    static const struct route_case expected[] = {{"/health", "", ROUTE_HEALTH, ""},
+                                                 {"/healthz", "", ROUTE_NONE, ""}};
+    expect_routes(expected, length_of(expected), &one);
+}
+
+static void test_paths_of_a_configuration(void **state) {
+    (void)state;
+    struct config config = {0};
+    const char *reason;
+    config_set_defaults(&config);
+    struct route_paths paths = route_paths_of(&config);
+    assert_string_equal(paths.base, usual.base);
+    assert_string_equal(paths.healthz, usual.healthz);
+    assert_string_equal(paths.events, usual.events);
+    assert_string_equal(paths.health, usual.health);
+    assert_true(config_set(&config, "events_path", "/e", &reason));
+    assert_string_equal(route_paths_of(&config).events, "/e");
+    config_release(&config);
 }
 
 RUN_TESTS(TEST(test_cases), TEST(test_lengths_of_topics), TEST(test_length_counts_decoded_bytes),
-          TEST(test_other_bases))
+          TEST(test_other_bases), TEST(test_base_and_events_at_one_path),
+          TEST(test_paths_inside_paths), TEST(test_health_at_one_path),
+          TEST(test_paths_of_a_configuration))
