@@ -22,11 +22,15 @@ import clients  # noqa: E402
 import faults  # noqa: E402
 import publishers  # noqa: E402
 import report  # noqa: E402
+from rows import Table  # noqa: E402
 from judge import Judge, Seen, Settings, Violation, Window  # noqa: E402
 from world import World, draw_settings  # noqa: E402
 
 TOPICS = [f"t{number:02}" for number in range(20)]
-HEAVY = ["t00", "t05"]    # large events; slow clients follow these
+HEAVY = ["t00", "t05", "d05"]    # large events; slow clients follow these
+SHARED = ["t01", "t02", "t05", "t06", "t10", "t14", "t18"]  # with durable events, too
+DURABLE = [f"d{number:02}" for number in range(6)]          # with nothing else
+USERS = 12                # of the third door
 CROWDS = 2                # processes of clients
 SETTLE_SECONDS = 20
 LOGGED = [                # who says what, and what it stands for
@@ -44,6 +48,9 @@ def parse_arguments():
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--clients", type=int, default=240)
     parser.add_argument("--rate", type=float, default=1000, help="events a second")
+    parser.add_argument("--durable-rate", type=float, default=300, help="durable ones a second")
+    parser.add_argument("--connections", type=float, default=0.3,
+                        help="how many of the clients come through the third door, of 1")
     parser.add_argument("--only", default="", help="faults whose description contains this")
     return parser.parse_args()
 
@@ -58,6 +65,7 @@ class Chaos:
         self.children = []
         self.crowds = []
         self.publishers = None
+        self.table = None          # what stood in it, at the end
         self.coverage = collections.Counter()
         settings = draw_settings(random.Random(f"{self.seed} settings"))
         self.world = World(settings)
@@ -77,15 +85,24 @@ class Chaos:
                                    frozenset(["broker", "handler"])))
         print(f"chaos: {self.world.settings}", flush=True)
         self.world.database.execute(publishers.TABLE)
-        plan = clients.plan(random.Random(f"{self.seed} clients"), self.arguments.clients, TOPICS,
-                            HEAVY)
+        plan = self._plan()
         for number in range(CROWDS):
             self.crowds.append(clients.start(f"clients {number}", self.world.ports,
                                              plan[number::CROWDS], self.seed))
         self.publishers = publishers.start(self.world.database.url, self.world.ports, TOPICS, HEAVY,
-                                           self.arguments.rate, self.seed)
+                                           self.arguments.rate, SHARED + DURABLE,
+                                           self.arguments.durable_rate, self.seed)
         self.children = [*self.crowds, self.publishers]
         time.sleep(2)
+
+    def _plan(self):
+        rng = random.Random(f"{self.seed} clients")
+        count = self.arguments.clients
+        connections = round(count * self.arguments.connections)
+        plan = clients.plan(rng, count - connections, TOPICS + DURABLE, HEAVY)
+        users = clients.plan_users(rng, USERS, SHARED + DURABLE)
+        self.world.subscribe(users, rng)
+        return plan + clients.plan_connections(rng, len(plan), connections, users, HEAVY)
 
     def _shake(self):
         end = time.monotonic() + self.arguments.seconds
@@ -119,7 +136,9 @@ class Chaos:
     def _collect(self):
         self.publishers.tell("stop")
         self.published = self.publishers.result(90)
-        goal = {topic: [event.seq for event in events if event.outcome == "committed"][-1]
+        self.table = Table(self.world.rows(), self.published["notes"])
+        goal = {topic: (max((event.seq for event in events if event.outcome == "committed"),
+                            default=-1), self.table.last_id(topic))
                 for topic, events in self.published["published"].items()}
         for crowd in self.crowds:
             crowd.tell("goal", goal)
@@ -156,6 +175,10 @@ class Chaos:
                 known = seen.places.setdefault(place, event)
                 if known != event:
                     conflicts.append(Violation("bad", 0, f"{place} is {event} and {known}"))
+            for number, event in result["durable"].items():
+                known = seen.durable.setdefault(number, event)
+                if known != event:
+                    conflicts.append(Violation("bad", 0, f"id {number} is {event} and {known}"))
             for marker, first in result["markers"].items():
                 seen.markers[marker] = min(first, seen.markers.get(marker, first))
         judge = Judge(self.published["published"],
@@ -163,7 +186,8 @@ class Chaos:
                       self.windows,
                       Settings(settings["client_queue_bytes"],
                                settings.get("history_bytes", 0), settings.get("ring_capacity", 0),
-                               settings.get("slow_client", "disconnect")), seen)
+                               settings.get("slow_client", "disconnect")), seen, self.table,
+                      self.world.unsubscribed)
         judge.violations += conflicts
         judge.judge()
         return judge

@@ -14,11 +14,15 @@ import time
 from child import Child
 from record import Record
 
-EVENT = re.compile(rb'id: (0\.([0-9a-z]{13})\.(\d+))\nevent: message\n'
-                   rb'data: "(t\d\d) (\d+) (\d+) (\d+) (x*)"')
-REFRESH = re.compile(r'\{"reason":"([a-z_]+)","dropped":(null|\d+),"topics":\["([^"]*)"\]\}')
-POSITION = re.compile(r"0\.([0-9a-z]{13})\.(\d+)")
+EVENT = re.compile(rb'id: ((\d+)(?:\.([0-9a-z]{13})\.(\d+))?)\nevent: (message|durable)\n'
+                   rb'data: "([td]\d\d) (\d+) (\d+) (\d+) (x*)"')
+REFRESH = re.compile(
+    r'\{"reason":"([a-z_]+)","dropped":(null|\d+),"topics":\[("[^"]*"(?:,"[^"]*")*)\]\}')
+POSITION = re.compile(r"(\d+)(?:\.([0-9a-z]{13})\.(\d+))?")
 HEAD_POSITION = re.compile(rb"200 [^\0]*\r\nPgsse-Position: (\S+)\r\n", re.IGNORECASE)
+DURABLE = re.compile(rb'id: (\d+)\nevent: durable\n'
+                     rb'data: "([td]\d\d) (\d+) (\d+) (\d+) (x*)"')
+ID = re.compile(r"\d+")
 LATE_MS = 2500
 CREDIT = 64 << 10     # of a replay, until the client has read
 RETRY_MOST = 0.3      # of a second: nobody waits longer, whatever the server asks for
@@ -50,6 +54,7 @@ class Client:
         self.last_id = None
         self.last_seq = -1
         self.counts = {}           # {marker: the highest count of its ids}
+        self.durable = 0           # the D of its last id
         self.retry = RETRY_MOST
         self.wake_serial = 0       # of the one timer that counts
         self.is_paused = False
@@ -115,8 +120,12 @@ class Client:
     def _connect(self, now):
         if self._forgets():
             self._begin_anew()
+        elif self.last_id and "." in self.last_id and self.rng.random() < 0.02:
+            self.last_id = self.last_id.split(".")[0]  # as the third door writes it
+            self.crowd.counts["ids of another door"] += 1
         if self.last_id in (None, "0"):
             self.counts = {}  # all that is kept may be older than what it has seen
+            self.durable = 0
         self._has_asked = False
         self._opened_ms = now * 1000
         self._opened_with = self.last_id
@@ -138,15 +147,17 @@ class Client:
             self.crowd.counts["resumes"] += self.last_id is not None
         try:
             self.socket.connect(("127.0.0.1", self.crowd.ports[self.machine]))
-            self.socket.sendall(f"{'HEAD' if self._is_asking else 'GET'} "
-                                f"/topics/{self.record.topic}/events HTTP/1.0\r\n"
-                                f"Host: localhost\r\n{resume}\r\n".encode())
+            self.socket.sendall(f"{'HEAD' if self._is_asking else 'GET'} {self._target()} "
+                                f"HTTP/1.0\r\nHost: localhost\r\n{resume}\r\n".encode())
         except OSError as error:
             self._on_end(now, str(error))
             return
         self.socket.setblocking(False)
         self.crowd.selector.register(self.socket, selectors.EVENT_READ, self)
         self._wake_when_needed()
+
+    def _target(self):
+        return f"/topics/{self.record.topic}/events"
 
     def _plan(self, now):
         """When this connection is left: after a while, or in the middle of what comes first."""
@@ -265,22 +276,47 @@ class Client:
 
     def _on_block(self, now, block):
         event = EVENT.fullmatch(block)
-        if event:
-            position, marker, count, topic, seq, sent_ms, pad, padding = event.groups()
-            seq = int(seq)
-            if topic != self.topic or int(pad) != len(padding):
-                self.record.add("bad", now, f"event {block[:200]!r}")
-            self._move(now, position.decode(), marker, int(count), (self.record.topic, seq))
-            self.crowd.counts["deliveries"] += 1
-            self.record.add_event(now, seq)
-            self.last_seq = seq
-            self._is_replaying = int(sent_ms) < self._opened_ms
-            if self._is_replaying:
-                self._note_replayed(len(block))
-            elif now * 1000 - int(sent_ms) > LATE_MS:
-                self.record.add("late", now, seq)
-        else:
+        if not event:
             self._on_other_block(now, block)
+            return
+        position, durable, marker, count, kind, topic, seq, sent_ms, pad, padding = event.groups()
+        durable, count, seq = int(durable), int(count or 0), int(seq)
+        if topic != self.topic or int(pad) != len(padding):
+            self.record.add("bad", now, f"event {block[:200]!r}")
+        self._is_replaying = int(sent_ms) < self._opened_ms
+        if kind == b"durable":
+            self._on_durable(now, position.decode(), durable, marker, count, seq)
+        else:
+            self._move(now, position.decode(), durable, marker, count, (self.record.topic, seq))
+            self.crowd.counts["deliveries"] += 1
+            self.record.add_event(now, seq, self.last_id)
+            self.last_seq = seq
+        if self._is_replaying:
+            self._note_replayed(len(block))
+        elif now * 1000 - int(sent_ms) > LATE_MS:
+            if kind == b"durable":
+                self.record.add("late_durable", now, durable)
+            else:
+                self.record.add("late", now, seq)
+
+    def _on_durable(self, now, position, durable, marker, count, number):
+        self._move_count(now, position, marker, count)
+        if durable <= self.durable:
+            self.record.add("bad", now, f"durable event {number} with id {position} came behind "
+                            f"{self.durable}")
+        self._on_row(now, position, durable, (self.record.topic, number))
+
+    def _on_row(self, now, position, durable, event):
+        """event: (topic, number)"""
+        if self.crowd.durable.setdefault(durable, event) != event:
+            self.record.add("bad", now, f"id {position} is {event} and "
+                            f"{self.crowd.durable[durable]}")
+        self.durable = durable
+        self.last_id = position
+        self.is_greeted = True
+        self.crowd.counts["durable deliveries"] += 1
+        self.crowd.counts["durable deliveries in replays"] += self._is_replaying
+        self.record.add_durable(now, durable, position)
 
     def _note_replayed(self, length):
         before = self._replayed_bytes
@@ -322,7 +358,8 @@ class Client:
             self.record.add("bad", now, f"id {position!r}")
             return None
         is_first = not self.is_greeted
-        self._move(now, position, match[1].encode(), int(match[2]), None)
+        self._move(now, position, int(match[1]), match[2] and match[2].encode(),
+                   int(match[3] or 0), None)
         if is_first and is_alone:
             self.record.add("first", now, position)
         elif is_alone:
@@ -331,20 +368,33 @@ class Client:
 
     def _on_refresh(self, now, data, position):
         match = REFRESH.fullmatch(data)
-        if not match or match[3] != self.record.topic:
+        topics = match[3].replace('"', "").split(",") if match else []
+        if not topics or not set(topics) <= set(self.record.topics):
             self.record.add("bad", now, f"refresh {data!r}")
             return
         dropped = None if match[2] == "null" else int(match[2])
-        self.record.add("refresh", now, match[1], dropped, position)
+        self.record.add("refresh", now, match[1], dropped, position, topics)
 
-    def _move(self, now, position, marker, count, event):
-        """The position moves: never back, and the same place is the same event for everybody."""
+    def _move_count(self, now, position, marker, count, least=0):
+        """Without a marker: only the one that it came with."""
+        if marker is None:
+            if position != self.last_id:
+                self.record.add("bad", now, f"id {position} has no place")
+            return
+        self.crowd.markers.setdefault(marker, (now, self.machine))
+        known = self.counts.get(marker, -1)
+        if count < known + least:
+            self.record.add("bad", now, f"id {position} came behind {known}")
+        self.counts[marker] = count
+
+    def _move(self, now, position, durable, marker, count, event):
+        """The position moves: no part of it back, and the same place is the same event for
+        everybody. event: an ephemeral one, or None."""
         if position != self.last_id:
-            self.crowd.markers.setdefault(marker, (now, self.machine))
-            known = self.counts.get(marker, -1)
-            if count < known or event is not None and count == known:
-                self.record.add("bad", now, f"id {position} came behind {known}")
-            self.counts[marker] = count
+            self._move_count(now, position, marker, count, event is not None)
+            if durable < self.durable:
+                self.record.add("bad", now, f"id {position} came behind {self.durable}")
+            self.durable = durable
         elif event is not None:
             self.record.add("bad", now, f"event {event[1]} has the last one's id: {position}")
         if event is not None and self.crowd.places.setdefault((marker, count), event) != event:
@@ -353,22 +403,99 @@ class Client:
         self.last_id = position
         self.is_greeted = True
 
+    def is_settled(self, goal):
+        """goal: {topic: (its last event, its last durable id)}, when all is published."""
+        if self.socket is None or not self.is_greeted or goal is None:
+            return self.socket is not None and self.is_greeted
+        seq, durable = goal[self.record.topic]
+        return self.last_seq >= seq and self.durable >= durable
+
+
+class Connection(Client):
+    """A stream of the third door, for a user with stored subscriptions. stable: those channels that
+    nobody unsubscribes."""
+
+    def __init__(self, crowd, number, topics, habit, rng, user, stable):
+        super().__init__(crowd, number, topics[0], habit, rng)
+        self.record = Record(number, topics[0], habit, topics, user)
+        self.stable = stable
+        self.is_forbidden = False
+
+    def _target(self):
+        return (f"/api/events/stream?userId={self.record.user}"
+                f"&channels={','.join(self.record.topics)}")
+
+    def _begin_anew(self):
+        super()._begin_anew()
+        self._is_asking = False
+
+    def _take_head(self, now):
+        if not super()._take_head(now):
+            self.is_forbidden = self.record.items[-1] == ["end", now, "refused"] \
+                and self.record.items[-2][2] == 403
+            return False
+        self.is_forbidden = False
+        self.record.add("status", now, 200)
+        return True
+
+    def _on_block(self, now, block):
+        event = DURABLE.fullmatch(block)
+        if not event:
+            self._on_other_block(now, block)
+            return
+        position, topic, number, sent_ms, pad, padding = event.groups()
+        if topic.decode() not in self.record.topics or int(pad) != len(padding):
+            self.record.add("bad", now, f"event {block[:200]!r}")
+            return
+        self._is_replaying = int(sent_ms) < self._opened_ms
+        self._on_row(now, position.decode(), int(position), (topic.decode(), int(number)))
+        if self._is_replaying:
+            self._note_replayed(len(block))
+        elif now * 1000 - int(sent_ms) > LATE_MS:
+            self.record.add("late_durable", now, int(position))
+
+    def _take_id(self, now, position, is_alone):
+        if position is None or position == self.last_id == "0":
+            return None
+        if not ID.fullmatch(position):
+            self.record.add("bad", now, f"id {position!r}")
+            return None
+        if int(position) < self.durable:
+            self.record.add("bad", now, f"id {position} came behind {self.durable}")
+        if not self.is_greeted and is_alone:
+            self.record.add("first", now, position)
+        elif is_alone:
+            self.record.add_id(now, position)
+        self.durable = int(position)
+        self.last_id = position
+        self.is_greeted = True
+        return position
+
+    def is_settled(self, goal):
+        if self.is_forbidden and not self.stable:
+            return True
+        return self.socket is not None and self.is_greeted and (goal is None or self.durable >= max(
+            (goal[channel][1] for channel in self.stable), default=0))
+
 
 class Crowd:
     """The clients of one process, in their loop."""
 
     def __init__(self, ports, plan, seed):
-        """plan: [(number, topic, habit)]"""
+        """plan: [(number, topic, habit)], and of connections [(number, topics, habit, user, their
+        stable ones)]"""
         self.ports = ports
         self.selector = selectors.DefaultSelector()
         self.timers = []
         self.counts = collections.Counter()
         self.places = {}
+        self.durable = {}          # {id: (topic, number)}
         self.markers = {}
         self.is_settling = False
-        self.goal = None           # {topic: the last event}, at the end
-        self.clients = [Client(self, number, topic, habit, random.Random(f"{seed} client {number}"))
-                        for number, topic, habit in plan]
+        self.goal = None           # {topic: the last event, the last durable id}, at the end
+        self.clients = [(Connection if rest else Client)(
+            self, number, topic, habit, random.Random(f"{seed} client {number}"), *rest)
+            for number, topic, habit, *rest in plan]
 
     def run(self, pipe):
         """Until it is told to hand over: ("settle",), ("goal", {...}), ("end",)."""
@@ -379,7 +506,7 @@ class Crowd:
         while True:
             self._turn()
             if self.is_settling:
-                is_settled = all(self._is_settled(client) for client in self.clients)
+                is_settled = all(client.is_settled(self.goal) for client in self.clients)
                 if is_settled and not was_settled:
                     pipe.send("settled")
                 was_settled = is_settled
@@ -398,10 +525,6 @@ class Crowd:
             if serial == client.wake_serial:
                 client.on_wake(now)
 
-    def _is_settled(self, client):
-        return (client.socket is not None and client.is_greeted
-                and (self.goal is None or client.last_seq >= self.goal[client.record.topic]))
-
     def _obey(self, command):
         if command[0] == "end":
             return False
@@ -417,6 +540,7 @@ class Crowd:
         return {"records": [client.record for client in self.clients], "counts": self.counts,
                 "places": {(marker.decode(), count): event
                            for (marker, count), event in self.places.items()},
+                "durable": self.durable,
                 "markers": {marker.decode(): seen for marker, seen in self.markers.items()}}
 
 
@@ -425,6 +549,26 @@ def plan(rng, count, topics, heavy):
     habits = rng.choices(list(SHARES), SHARES.values(), k=count)
     return [(number, rng.choice(heavy) if habit == "slow" else topics[number % len(topics)], habit)
             for number, habit in enumerate(habits)]
+
+
+def plan_users(rng, count, topics):
+    """{user: (channels, the stable ones among them)}. Of the last user nothing is."""
+    users = {}
+    for number in range(count):
+        channels = sorted(rng.sample(topics, rng.randint(1, 4)))
+        stable = channels if number % 2 else rng.sample(channels, rng.randint(1, len(channels)))
+        users[f"u{number}"] = (channels, [] if number == count - 1 else stable)
+    return users
+
+
+def plan_connections(rng, first, count, users, heavy):
+    """As plan, for the third door. Who is slow is of a user with heavy channels."""
+    habits = rng.choices(list(SHARES), SHARES.values(), k=count)
+    with_heavy = [user for user, (channels, _) in users.items() if set(channels) & set(heavy)]
+    chosen = [rng.choice(with_heavy or list(users)) if habit == "slow" else rng.choice(list(users))
+              for habit in habits]
+    return [(first + number, users[user][0], habit, user, users[user][1])
+            for number, (habit, user) in enumerate(zip(habits, chosen))]
 
 
 def start(name, ports, share, seed):

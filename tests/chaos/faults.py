@@ -34,7 +34,8 @@ class Fault:
     names: set = dataclasses.field(default_factory=set)
 
     def describe(self):
-        words = [self.kind, self.where, f"{self.seconds:.2f} s" if self.seconds else "", self.how]
+        words = [self.kind, self.where, f"{self.seconds:.2f} s" if self.seconds else "", self.how,
+                 str(self.number) if self.kind == "prune" else ""]
         return " ".join(word for word in words if word)
 
 
@@ -100,7 +101,7 @@ def strike_postgres_stop(world, fault):
 
 def strike_postgres_crash(world, fault):
     """One of its processes dies, and the server throws everybody out and recovers."""
-    victims = world.backends(fault.where, is_listening=True)
+    victims = world.backends(fault.where, "LISTEN")
     if victims:
         os.kill(victims[0], signal.SIGKILL)
     yield 0.2
@@ -114,16 +115,56 @@ def strike_postgres_freeze(world, fault):
 
 
 def strike_terminate(world, fault):
-    for pid in world.backends(fault.where, is_listening=fault.how == "LISTEN"):
+    for pid in world.backends(fault.where, fault.how):
         world.execute("SELECT pg_terminate_backend(%s)", (pid,))
     yield 0.1
 
 
 def strike_listen_freeze(world, fault):
-    pids = world.backends(fault.where, is_listening=True)
+    pids = world.backends(fault.where, "LISTEN")
     world.freeze(pids)
     yield fault.seconds
     world.thaw(pids)
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+def strike_lock(world, fault):
+    """Nobody reads or writes the table for a while."""
+    with contextlib.suppress(psycopg2.Error):
+        connection = world.database.connect()
+        try:
+            connection.autocommit = False
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '1s'")
+                cursor.execute(f"LOCK TABLE pgsse.{fault.how} IN ACCESS EXCLUSIVE MODE")
+                yield fault.seconds
+        finally:
+            connection.close()
+
+
+def strike_prune(world, fault):
+    """All but the newest of each topic, or by age, which needs an earlier prune to have seen
+    them."""
+    how = {"keep": "keep => %s", "batches": "keep => %s, most => 300", "age": "age => '%s s'"}
+    statement = f"SELECT pgsse.prune({how[fault.how]})" % fault.number
+    for _ in range(20 if fault.how == "batches" else 2):
+        removed = world.execute(statement)
+        world.prunes += 1
+        world.pruned += removed[0][0] if removed else 0
+        yield 0.05
+
+
+def strike_unsubscribe(world, fault):
+    """No fault: somebody loses a channel, over HTTP or in SQL. It takes as long as it takes."""
+    if not world.volatile:
+        return
+    user, channel = world.volatile.pop()
+    begun = time.monotonic()
+    if fault.how == "SQL" or not world.unsubscribe(fault.where, user, channel):
+        while not world.execute("SELECT pgsse.unsubscribe(%s, %s)", (user, channel)):
+            yield 0.05
+    world.unsubscribed[user, channel] = (begun, time.monotonic())
 
 
 # --- forgeries ------------------------------------------------------------------------------------
@@ -213,13 +254,28 @@ def _draw_postgres(rng, kind):
 def _draw_connection(rng, kind, how="", seconds=0.0):
     where = rng.choice("AB")
     if kind == "terminate":
-        how = how or rng.choice(["LISTEN", "LISTEN", "others"])
+        how = how or rng.choice(["LISTEN", "LISTEN", "others", "table"])
+        effects = {"LISTEN": {"break", "stall"}, "others": {"table"}, "table": {"table"}}
         return Fault(kind, strike_terminate, frozenset(["postgres"]), where,
-                     frozenset({"break", "stall"} if how == "LISTEN" else ()), where, how=how)
+                     frozenset(effects[how]), where, how=how)
     seconds = seconds or rng.choice([rng.uniform(0.05, 0.8), rng.uniform(1.5, 3.5)])
     return Fault(kind, strike_listen_freeze, frozenset(["postgres"]), where,
                  frozenset({"break", "stall"} if seconds > CLOSE_TO_TIMEOUT else {"stall"}), where,
                  seconds=seconds)
+
+
+def _draw_table(rng, kind, how="", number=None):
+    if kind == "unsubscribe":
+        return Fault(kind, strike_unsubscribe, frozenset(["unsubscribe"]), "AB", frozenset(),
+                     rng.choice("AB"), how=how or rng.choice(["SQL", "HTTP"]))
+    if kind == "prune":
+        how = how or rng.choice(["keep", "keep", "batches", "age"])
+        number = rng.choice([0, 1, 5, 40, 200]) if number is None else number
+        return Fault(kind, strike_prune, frozenset(["prune", "postgres"]), "AB", frozenset(),
+                     number=number, how=how)
+    return Fault(kind, strike_lock, frozenset(["lock", "postgres"]), "AB", frozenset({"table"}),
+                 seconds=rng.choice([rng.uniform(0.1, 1), rng.uniform(2.1, 4)]),
+                 how=how or rng.choice(["events", "events", "floors", "publishing"]))
 
 
 def _draw_forgery(rng, kind, how=""):
@@ -236,6 +292,7 @@ KINDS = [  # how often, how it is drawn, of what
     (4, _draw_postgres, "postgres freeze"),
     (8, _draw_connection, "terminate"), (6, _draw_connection, "listen freeze"),
     (4, _draw_forgery, "forge"), (4, _draw_forgery, "repeat"),
+    (10, _draw_table, "prune"), (5, _draw_table, "lock"), (5, _draw_table, "unsubscribe"),
 ]
 
 
@@ -245,6 +302,10 @@ NEEDED = [  # each comes early in every run, however short: how it is drawn, of 
     (_draw_freeze, "stream", 4.0), (_draw_freeze, "stream", 1.7), (_draw_freeze, "broker", 1.5),
     (_draw_connection, "terminate", "LISTEN"), (_draw_connection, "listen freeze", "", 0.5),
     (_draw_postgres, "postgres stop"), (_draw_forgery, "repeat", "forged"),
+    (_draw_connection, "terminate", "table"), (_draw_table, "lock", "events"),
+    (_draw_table, "prune", "keep", 0), (_draw_table, "prune", "batches", 5),
+    (_draw_table, "prune", "keep", 40), (_draw_table, "unsubscribe", "SQL"),
+    (_draw_table, "unsubscribe", "HTTP"),
 ]
 
 

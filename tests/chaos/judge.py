@@ -1,5 +1,7 @@
 """Decides whether a run kept the promise: every event of the topic, in order, once, or a `refresh`
-that is justified. Pure: it knows nothing but what publishers, clients and faults wrote down.
+that is justified. Pure: it knows nothing but what publishers, clients and faults wrote down. What
+is said here is about ephemeral events; about durable ones, rows.py. The two are judged apart, so
+that a refresh for the one kind never excuses that the other is missing.
 
 What is held against what:
 
@@ -11,7 +13,8 @@ What is held against what:
     `dropped` says exactly how many are left out, and without a number everything comes that lies
     behind the place of the refresh (its id), and everything published after it was read.
   - A refresh is "needless" unless something has happened since the client's position that the rules
-    name for its reason; a break is told of once. A position's age is known from the publishing of the event it came with.
+    name for its reason; a break is told of once. A position's age is known from the publishing of
+    the event it came with.
   - A stream that begins without id gets what is published after its greeting; behind the position
     that HEAD told. One that begins with "0" begins a new record: it gets what the broker has heard
     since its start, unless a refresh says that something of that has left the log; what was
@@ -25,26 +28,13 @@ import collections
 import dataclasses
 import itertools
 
-ALLOWANCE = 1.0     # a fault is over so long after everything has answered again: two markers
-CLOCK_SLACK = 1.0   # what a client that reads may be behind
-SLOW_SLACK = 15.0   # what a slow one may be behind
-LATE = 2.5          # seconds from commit to client that need an excuse
-WAIT = 2.0          # seconds without an answer of the broker that need an excuse
-ENTRY_OVERHEAD = 512   # the most that the log may count for an event beside its bytes
-LOG_SLACK = 2.0     # events begun so long apart may stand in the log the other way round
+from connections import ConnectionHearing
+from rows import Place, Table
+from limits import (ALLOWANCE, CLOCK_SLACK, DURABLE_SLACK, ENTRY_OVERHEAD, LATE, LOG_SLACK,
+                    SLOW_SLACK, WAIT)
+from published import COMMITTED, REFUSED, UNKNOWN
 
 REASONS = ("unknown_position", "restart", "gap", "overflow")
-COMMITTED, UNKNOWN, REFUSED = "committed", "unknown", "refused"
-
-
-@dataclasses.dataclass
-class Published:
-    """An event, as its publisher knows it. begun: before COMMIT; done: when it was answered."""
-    seq: int
-    begun: float
-    done: float
-    size: int
-    outcome: str = COMMITTED
 
 
 @dataclasses.dataclass
@@ -55,6 +45,7 @@ class Window:
     broker   their broker was replaced
     handler  a stream handler of theirs was replaced, or is told to stop
     stall    something of theirs did not run for a while
+    table    the table of durable events could not be read or written for a while
     marker   the markers called names were heard twice"""
     kind: str
     start: float
@@ -75,10 +66,11 @@ class Settings:
 
 @dataclasses.dataclass
 class Seen:
-    """What all clients together learnt from the ids: {(marker, count): (topic, seq)} of events, and
-    {marker: (when it was first seen, machine)}."""
+    """What all clients together learnt from the ids: {(marker, count): (topic, seq)} of events,
+    {marker: (when it was first seen, machine)}, and {id: (topic, number)} of durable events."""
     places: dict = dataclasses.field(default_factory=dict)
     markers: dict = dataclasses.field(default_factory=dict)
+    durable: dict = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -186,9 +178,13 @@ def _insert(order, seq, behind, in_front):
 # --- the judge ------------------------------------------------------------------------------------
 
 class Judge:
-    def __init__(self, published, records, windows, settings=None, seen=None):
-        """published: {topic: [Published in the order of their numbers]}"""
+    def __init__(self, published, records, windows, settings=None, seen=None, table=None,
+                 unsubscribed=None):
+        """published: {topic: [Published in the order of their numbers]}. unsubscribed: {(user,
+        channel): (begun, done)}"""
+        self.unsubscribed = unsubscribed or {}
         self.settings = settings or Settings()
+        self.table = table or Table()
         self.seen = seen or Seen()
         self.windows = sorted(windows, key=lambda window: window.start)
         self.records = records
@@ -198,11 +194,15 @@ class Judge:
         self.dropped = 0
         by_topic = collections.defaultdict(list)
         for record in records:
-            by_topic[record.topic].append(record)
+            if not record.user:
+                by_topic[record.topic].append(record)
         self.topics = {name: Topic(name, events, by_topic[name], self.seen)
                        for name, events in published.items()}
-        volume = sorted((event.begun, event.size + ENTRY_OVERHEAD) for events in published.values()
-                        for event in events if event.outcome != REFUSED)
+        volume = sorted([(event.begun, event.size + ENTRY_OVERHEAD)
+                         for events in published.values()
+                         for event in events if event.outcome != REFUSED]
+                        + [(self.table.begun(row), row.size + ENTRY_OVERHEAD)
+                           for row in self.table.rows])
         self._first_events = {}  # {marker: when the first event known behind it was published}
         for (marker, _), (name, seq) in self.seen.places.items():
             begun = self.topics[name].by_seq[seq].begun if name in self.topics \
@@ -212,8 +212,12 @@ class Judge:
         self._sums = [0, *itertools.accumulate(size for _, size in volume)]
 
     def judge(self):
+        self.violations += [Violation(*fault) for fault in
+                            self.table.faults(self.seen.durable.items())]
         for record in self.records:
-            Hearing(self, record).hear()
+            hearing = ConnectionHearing(self, record, Violation) if record.user \
+                else Hearing(self, record)
+            hearing.hear()
         self.violations.sort(key=lambda violation: violation.time)
         return self.violations
 
@@ -226,6 +230,18 @@ class Judge:
     def any_overlapping(self, machine, start, end):
         return any(machine in window.machines and window.effects and window.start <= end
                    and window.end + ALLOWANCE >= start for window in self.windows)
+
+    def may_be_late(self, machine, opened, start, end):
+        """For ephemeral events: whoever cannot read the table is no reason, unless he has to: because
+        he came with a position while it could not be read."""
+        for window in self.windows:
+            if "table" in window.effects and window.start <= end and window.end >= start:
+                if window.start - CLOCK_SLACK <= opened <= window.end:
+                    return True
+                start = min(start, window.start)
+        return any(machine in window.machines and window.effects - {"table"}
+                   and window.start <= end and window.end + ALLOWANCE >= start
+                   for window in self.windows)
 
     def before_faults(self, machine, age, time):
         """The age of what was seen at that time, if faults held it up."""
@@ -252,6 +268,9 @@ class Judge:
         the last break."""
         published = topic.first_since(time)
         at_most = self.settings.ring_capacity - topic.uncertain
+        if 0 < at_most <= published:  # durable events stand in the same ring
+            since = topic.event(published - at_most).begun - DURABLE_SLACK
+            at_most -= self.table.count_since(topic.name, since, time)
         volume = self._sums[bisect.bisect(self._times, time)] - self.settings.history_bytes
         held_since = bisect.bisect_left(self._sums, volume)
         if volume > 0 and held_since < len(self._times):
@@ -265,8 +284,9 @@ class Judge:
         return any(marker in window.names and window.start <= now for window in self.windows)
 
     def marker_sent(self, marker):
-        """(sent not later than this, first seen, by the clients of that machine), or None. Who replays
-        sees old ones for the first time; an event that carries it may have been begun long before."""
+        """(sent not later than this, first seen, by the clients of that machine), or None. Who
+        replays sees old ones for the first time; an event that carries it may have been begun long
+        before."""
         if marker not in self.seen.markers:
             return None
         first, machine = self.seen.markers[marker]
@@ -295,10 +315,13 @@ class Hearing:
         self.machine = None
         self.opened = 0.0
         self.last_id = None         # as the client knows it
+        self.last_place = None      # its (marker, count), also when an event brought it
         self.last_id_read = 0.0
         self.position_age = None    # when the position was still to come; None: no id yet
         self.has_position = False   # when the connection was opened
         self.wants_all = False      # it was opened with "0", and nothing came yet
+        self.is_at_start = False    # the same, and no place has come yet but
+        self.origin = None          # the one where its broker began
         self.breaks = set()         # the places of those that it was told of
         self.has_lost = False       # a refresh has told that something left the log
         self.waiting_since = None   # when ": waiting" came on this connection
@@ -306,17 +329,20 @@ class Hearing:
         self.is_exact = False       # what comes next is known: the one behind highest
         self.expected_from = None   # else: events published later than this have to come,
         self.place = None           # and those behind this place
+        self.has_no_place = False   # its position has a D only
+        self.durable = Place(judge.table, [record.topic], self._complain)
 
     def hear(self):
         is_awaited = False
         for self.at, item in enumerate(self.record.items):
             if item[0] == "open":
                 is_awaited = True
-            elif is_awaited and item[0] in ("first", "run", "refresh", "end", "close"):
+            elif is_awaited and item[0] in ("first", "run", "durable", "refresh", "end", "close"):
                 is_awaited = False
                 self._on_served(item[1])
             getattr(self, "_on_" + item[0])(*item[1:])
         self._on_last()
+        self.judge.coverage["durable, replayed from the table"] += self.durable.replayed
 
     def _complain(self, kind, time, text):
         self.judge.violations.append(Violation(kind, time, text, self.record, self.at))
@@ -329,12 +355,27 @@ class Hearing:
         self.waiting_since = None
         self.has_position = last_id not in (None, "0")
         self.last_id = last_id
+        self.last_place = place_of(last_id)
+        self.has_no_place = self.has_position and self.last_place is None
+        if self.has_no_place:
+            self._forget()
+        self.durable.on_open(last_id)
         if not self.has_position:
-            self.breaks = set()
-            self.wants_all = last_id == "0"
-            self.is_exact = self.has_lost = False
-            self.highest = -1
-            self.expected_from = self.place = self.position_age = None
+            self._forget()
+            self.wants_all = self.is_at_start = last_id == "0"
+
+    def _forget(self):
+        self.breaks = set()
+        self.wants_all = self.is_at_start = self.is_exact = self.has_lost = False
+        self.highest = -1
+        self.expected_from = self.place = self.position_age = self.origin = None
+
+    def _is_origin(self, place):
+        """Who asked for all that is kept and gets durable events first has everything ephemeral
+        still to come: its place is where the broker's count began, a name's very beginning."""
+        if self.is_at_start and self.origin is None and place is not None and place[1] == 0:
+            self.origin = place
+        return self.is_at_start and place is not None and place == self.origin
 
     def _on_asked(self, time, position):
         """What a page reads from the database now, and a stream from here, have no gap."""
@@ -342,6 +383,7 @@ class Hearing:
         self.highest = -1
         self.expected_from = time
         self.place = place_of(position)
+        self.durable.on_open(position)
         self._set_position(time, position, self._age_of_id(time))
 
     def _on_status(self, time, status):
@@ -386,9 +428,15 @@ class Hearing:
         self._on_id(time, position)
 
     def _on_id(self, time, position):
-        """An id that repeats the last one says nothing about its age."""
+        self.durable.on_id(time, position)
+        self._note_id(time, position)
+
+    def _note_id(self, time, position):
+        """An id that repeats the last place says nothing about its age."""
+        if place_of(position) is None or self._is_origin(place_of(position)):
+            return
         self._take_all(time)
-        if position != self.last_id or self.position_age is None:
+        if self.position_age is None or place_of(position) != self.last_place:
             self._set_position(time, position, self._age_of_id(time))
 
     def _take_all(self, time):
@@ -403,20 +451,48 @@ class Hearing:
 
     def _set_position(self, time, position, age):
         self.last_id = position
+        self.last_place = place_of(position)
         self.last_id_read = time
         self.position_age = age
+        self.is_at_start = False
 
     # --- events -----------------------------------------------------------------------------------
 
-    def _on_run(self, start, end, first, last):
+    def _on_run(self, start, end, first, last, position=None):
         for seq in range(first, last + 1):
             self._on_event(start if seq == first else end, seq)
+        self.durable.on_id(end, position)
+        self.last_place = place_of(position)
+
+    def _on_durable(self, start, end, ids, position):
+        for number in ids:
+            self.durable.on_event(end, number)
+        started = self.judge.started_before(self.machine, self.opened)
+        self.durable.replayed += sum(
+            number in self.judge.table.by_id
+            and self.judge.table.begun(self.judge.table.by_id[number]) < started for number in ids)
+        self._note_id(start, position)
+
+    def _on_late_durable(self, time, number):
+        row = self.judge.table.by_id.get(number)
+        note = self.judge.table.notes.get(row.number) if row else None
+        if note is None or note.outcome != COMMITTED:
+            return
+        if note.done < self.opened or time - note.done < LATE or self.record.is_slow:
+            return
+        if not self.judge.any_overlapping(self.machine, note.begun, time):
+            self._complain("late", time, f"durable event {number} took {time - note.done:.1f} s "
+                           "without a fault")
 
     def _on_event(self, time, seq):
         event = self.topic.by_seq.get(seq)
         index = self.topic.index.get(seq)
         if seq in self.topic.unplaced:
             return
+        if self.has_no_place:
+            self._complain("short", time, f"event {seq} came, and nobody told that the place of "
+                           f"{self.last_id} is unknown")
+        self.has_no_place = False
         if event is None or index is None:
             self._complain("unpublished", time, f"event {seq} was never committed")
             return
@@ -424,6 +500,7 @@ class Hearing:
         self._take_all(time)
         self.last_id = None  # of the event: what matters is its age
         self.position_age = event.begun
+        self.is_at_start = False
         if index <= self.highest:
             self._complain("twice" if index == self.highest else "disorder", time,
                            f"event {seq} came behind {self._seq(self.highest)}")
@@ -440,7 +517,8 @@ class Hearing:
         event = self.topic.by_seq.get(seq)
         if event is None or event.done < self.opened or time - event.done < LATE:
             return  # it was replayed, or its transaction took long
-        if self.record.is_slow or self.judge.any_overlapping(self.machine, event.begun, time):
+        if self.record.is_slow or self.judge.may_be_late(self.machine, self.opened,
+                                                                     event.begun, time):
             return
         self._complain("late", time, f"event {seq} took {time - event.done:.1f} s without a fault")
 
@@ -467,32 +545,52 @@ class Hearing:
 
     # --- refreshes --------------------------------------------------------------------------------
 
-    def _on_refresh(self, time, reason, dropped, position):
+    def _on_refresh(self, time, reason, dropped, position, _topics=None):
         self.judge.refreshes[reason] += 1
         cause = self._why_needless(time, reason)
-        if cause:
+        is_of_prune = cause and reason == "gap" and self.durable.is_pruned(time)
+        if cause and not is_of_prune:
             self._complain("needless", time, f"{reason} on {self.machine}: {cause}")
+        may_drop = self.judge.settings.slow_client == "refresh" and (
+            reason == "overflow" or dropped is None and self._may_overflow(time))
+        durable = self.durable.on_refresh(time, reason, position, may_drop)
+        if is_of_prune:
+            self.judge.coverage["refreshes for what was pruned"] += 1
+            self._note_id(time, position)
+            return  # of ephemeral events nothing may be missing
+        if dropped is not None:
+            self._check_count(time, dropped, durable)
+            dropped = max(0, dropped - durable)
         if reason == "overflow":
-            self.judge.dropped += dropped or 0
+            self.judge.dropped += (dropped or 0) + durable
             self.judge.coverage["overflows"] += 1
-            if not dropped:
+            if not dropped and not durable or dropped is None:
                 self._complain("count", time, f"overflow without a count: {dropped}")
         self.has_lost = reason == "gap" and self._may_be_evicted(time)
-        self._on_told(time, reason, position)
+        is_placed = place_of(position) is not None and not self._is_origin(place_of(position))
+        if is_placed:
+            self._on_told(time, reason, position)
         if self.has_lost:
             self.judge.coverage["refreshes for what left the log"] += 1
         self._go_on_behind(time, dropped, position)
-        self.wants_all = False
-        if position is not None:  # that of a floor is the client's own, and as old as that was
-            age = self.position_age if position == self.last_id else self._age_of_id(time)
+        self.wants_all = self.has_no_place = False
+        if is_placed:  # that of a floor is the client's own, and as old as that was
+            is_same = place_of(position) == self.last_place
+            age = self.position_age if is_same else self._age_of_id(time)
             self._set_position(time, position, age)
+
+    def _check_count(self, time, dropped, durable):
+        if durable > dropped:
+            self._complain("count", time, f"{dropped} dropped, and {durable} durable ones among "
+                           "them")
 
     def _on_told(self, time, reason, position):
         """A break has a place of its own, where a new name begins: it is told of once."""
-        if reason == "gap" and position is not None and place_of(position)[1] == 0:
-            if position in self.breaks and not self.has_lost:
+        place = place_of(position)
+        if reason == "gap" and place[1] == 0:
+            if place in self.breaks and not self.has_lost:
                 self._complain("again", time, f"told twice of the break at {position}")
-            self.breaks.add(position)
+            self.breaks.add(place)
 
     def _go_on_behind(self, time, dropped, position):
         if dropped is not None and self.is_exact:
@@ -515,7 +613,7 @@ class Hearing:
 
     def _since(self):
         """When what the client may be told about began: its position's age."""
-        if self.wants_all:
+        if self.is_at_start:
             return self.judge.started_before(self.machine, self.opened)
         return self.position_age if self.position_age is not None else self.opened
 
@@ -541,6 +639,8 @@ class Hearing:
     def _why_not_unknown_position(self, time):
         """Can this machine's broker have missed the marker, or lost its count?"""
         place = place_of(self.last_id)
+        if self.has_no_place or self.is_at_start and self.origin is not None:
+            return None  # the name of an origin is nobody else's, and lives as long as its broker
         if place is None and self.position_age is None:
             return "the client had no position"
         sent = self.position_age
@@ -567,11 +667,12 @@ class Hearing:
 
     def _may_be_evicted(self, time):
         settings = self.judge.settings
-        if not self.wants_all and self.position_age is None:
+        if not self.is_at_start and self.position_age is None:
             return False
         since = self._since()
         first = self.highest + 1 if self.is_exact else self.topic.first_since(since - self.slack)
         published = self.topic.first_since(time) - first + self.topic.uncertain
+        published += self.judge.table.count_since(self.topic.name, since - DURABLE_SLACK, time)
         return (published > settings.ring_capacity
                 or self.judge.bytes_between(since, time) >= settings.history_bytes)
 
@@ -582,6 +683,7 @@ class Hearing:
             return True
         recent = range(self.topic.first_since(time - 5), self.topic.first_since(time))
         queued = sum(self.topic.event(at).size + 100 for at in recent)
+        queued += self.judge.table.bytes_since(self.topic.name, time - 5 - DURABLE_SLACK, time)
         return queued >= self.judge.settings.client_queue_bytes
 
     # --- the end ----------------------------------------------------------------------------------
@@ -591,6 +693,7 @@ class Hearing:
         if not self.record.items:
             return
         time = self.record.items[-1][1]
+        self.durable.on_last(time)
         if self.highest + 1 < len(self.topic.order):
             missing = list(range(self.highest + 1, len(self.topic.order)))
             self._complain("deaf", time, f"never got {self._list(missing)} at the end")

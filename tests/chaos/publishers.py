@@ -12,10 +12,14 @@ import time
 import psycopg2
 
 from child import Child
-from judge import COMMITTED, REFUSED, UNKNOWN, Published
+from durable_publishers import (DurableHttpPublisher, DurablePublisher, Ledger,
+                                publish_durable)
+from published import COMMITTED, REFUSED, UNKNOWN, Published
 from web import Connection
 
 CHANNELS = 8
+DURABLE_PUBLISHERS = [(DurablePublisher, "sql"), (DurablePublisher, "sql"),
+                      (DurableHttpPublisher, "http"), (DurableHttpPublisher, "http")]
 TABLE = "CREATE TABLE IF NOT EXISTS chaos_published (topic text, seq bigint)"
 NOTIFY = "SELECT pg_notify(c, p) FROM unnest(%s::text[], %s::text[]) AS t(c, p)"
 INSERT = "INSERT INTO chaos_published SELECT * FROM unnest(%s::text[], %s::bigint[])"
@@ -63,9 +67,13 @@ class Publisher(threading.Thread):
 
 
 class SqlPublisher(Publisher):
-    def __init__(self, url, *rest):
+    """Now and then with durable events in the same transaction."""
+
+    def __init__(self, url, ledger, durable_topics, *rest):
         super().__init__(*rest)
         self.url = url
+        self.ledger = ledger
+        self.durable_topics = durable_topics
         self._connection = None
 
     def connection(self):
@@ -107,10 +115,17 @@ class SqlPublisher(Publisher):
             events.append((topic, numbers[topic], f"{head} {numbers[topic]} {tail}"))
             numbers[topic] += 1
         is_wanted = rng.random() > 0.05
-        self.transaction(events, is_wanted, rng.uniform(0.1, 0.8) if rng.random() < 0.01 else 0)
+        self.transaction(events, is_wanted, rng.uniform(0.1, 0.8) if rng.random() < 0.01 else 0,
+                         self._draw_durable())
         return count
 
-    def transaction(self, events, is_wanted=True, pause=0.0):
+    def _draw_durable(self):
+        if not self.durable_topics or self.rng.random() > 0.1:
+            return []
+        return [self.ledger.draw(self.rng.choice(self.durable_topics), self.rng)
+                for _ in range(self.rng.randint(1, 4))]
+
+    def transaction(self, events, is_wanted=True, pause=0.0, durable=()):
         payloads = [json.dumps({"topic": topic, "data": data}) for topic, _, data in events]
         channels = [f"topic_broadcast_{self.rng.randrange(CHANNELS)}" for _ in events]
         outcome = REFUSED
@@ -124,6 +139,8 @@ class SqlPublisher(Publisher):
                 for part in (slice(0, half), slice(half, None)):
                     if channels[part]:
                         cursor.execute(NOTIFY, (channels[part], payloads[part]))
+                    if durable and not durable[0].id:
+                        publish_durable(cursor, durable, self.rng)
                     time.sleep(pause)
                     pause = 0
                 begun = time.monotonic()
@@ -137,6 +154,7 @@ class SqlPublisher(Publisher):
             self._lose()
             if outcome == UNKNOWN:
                 outcome = COMMITTED if self._is_there(events[0]) else REFUSED
+        self.ledger.note(durable, outcome)
         for (topic, seq, _), payload in zip(events, payloads):
             self.note(topic, seq, begun, len(payload), outcome)
 
@@ -204,16 +222,23 @@ class HttpPublisher(Publisher):
                     break
 
 
-def start(database_url, ports, topics, heavy, rate, seed):
+def start(database_url, ports, topics, heavy, rate, durable_topics, durable_rate, seed):
     """The process: told ("stop",) it publishes a last event everywhere, and hands over."""
     def work(pipe):
         rng = random.Random(f"{seed} publishers")
+        ledger = Ledger(heavy)
+        mixed = durable_topics if durable_rate else []
         shares = [topics[:5], topics[5:9], topics[9:13], topics[13:17], topics[17:]]
         publishers = []
         for number, share in enumerate(shares):
             rest = (share, heavy, rate * len(share) / len(topics), random.Random(rng.random()))
-            publishers.append(SqlPublisher(database_url, *rest) if number < 3
+            publishers.append(SqlPublisher(database_url, ledger, mixed, *rest) if number < 3
                               else HttpPublisher(ports, *rest))
+        if durable_rate:
+            for one, where in DURABLE_PUBLISHERS:
+                publishers.append(one(database_url if where == "sql" else ports, ledger,
+                                      durable_topics, durable_rate / len(DURABLE_PUBLISHERS),
+                                      random.Random(rng.random())))
         for publisher in publishers:
             publisher.start()
         pipe.recv()
@@ -225,10 +250,11 @@ def start(database_url, ports, topics, heavy, rate, seed):
                 raise publisher.failure
             assert not publisher.is_alive(), "a publisher does not stop"
             publisher.publish_last()
-        counts = collections.Counter()
+        counts = collections.Counter(ledger.counts())
         for publisher in publishers:
             counts.update(publisher.counts)
-        return {"published": {topic: events for publisher in publishers
-                              for topic, events in publisher.published.items()},
-                "counts": counts}
+        published = {topic: [] for topic in durable_topics}
+        for publisher in publishers:
+            published.update(publisher.published)
+        return {"published": published, "notes": ledger.notes, "counts": counts}
     return Child("publishers", work)

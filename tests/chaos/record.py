@@ -3,13 +3,17 @@ of the machine, the same for all processes. Items are lists, the first element n
 
     asked    time, position                      HEAD told where a stream may begin
     open     time, machine, last id or None      a request was sent; "0": all that is kept
-    status   time, HTTP status                   the head of the answer was read
+    status   time, HTTP status                   the head of the answer was read (200: only by
+                                                 connections)
     waiting  time                                ": waiting" came
     first    time, id                            the first id of this connection, in its greeting
-    run      time, time, first seq, last seq     events, each the next number (times of both ends)
-    late     time, seq                           a new event took long  from its publisher to here
+    run      time, time, first seq, last seq, id ephemeral events, each the next number (times of
+                                                 both ends, the last one's id)
+    durable  time, time, [ids], id               durable events (the last one's id)
+    late     time, seq                           a new event took long from its publisher to here
+    late_durable  time, id                       the same of a durable one
     id       time, id                            the id moved without an event (the last such move)
-    refresh  time, reason, dropped, id           id None: the block had none
+    refresh  time, reason, dropped, id, topics   id None: the block had none; topics: None: all
     close    time                                "event: close"
     pause    time, seconds                       does not read for so long
     end      time, how                           the connection ended; "left", "reset": our doing
@@ -17,11 +21,16 @@ of the machine, the same for all processes. Items are lists, the first element n
 
 An id that stands on an event's block is not an item: its run tells as much."""
 
+DURABLE_SECONDS = 0.5  # an item is not longer: its id tells how old the position is
+
 
 class Record:
-    def __init__(self, number, topic, habit):
+    def __init__(self, number, topic, habit, topics=None, user=""):
+        """user: of a connection, a stream of the third door; else it has one topic."""
         self.number = number
         self.topic = topic
+        self.topics = topics or [topic]
+        self.user = user
         self.habit = habit
         self.items = []
 
@@ -32,13 +41,22 @@ class Record:
     def add(self, kind, *what):
         self.items.append([kind, *what])
 
-    def add_event(self, now, seq):
+    def add_event(self, now, seq, position):
         last = self.items[-1]
         if last[0] == "run" and last[4] == seq - 1:
             last[2] = now
-            last[4] = seq
+            last[4:] = seq, position
         else:
-            self.items.append(["run", now, now, seq, seq])
+            self.items.append(["run", now, now, seq, seq, position])
+
+    def add_durable(self, now, number, position):
+        last = self.items[-1]
+        if last[0] == "durable" and now - last[1] < DURABLE_SECONDS:
+            last[2] = now
+            last[3].append(number)
+            last[4] = position
+        else:
+            self.items.append(["durable", now, now, [number], position])
 
     def add_id(self, now, position):
         last = self.items[-1]
@@ -62,6 +80,10 @@ class Record:
 def describe(item, since):
     kind, *rest = item
     if kind == "run":
-        start, end, first, last = rest
-        return f"{start - since:9.3f} events {first}..{last} until {end - since:.3f}"
+        start, end, first, last, *position = rest
+        return f"{start - since:9.3f} events {first}..{last} until {end - since:.3f} {position}"
+    if kind == "durable":
+        start, end, ids, position = rest
+        return (f"{start - since:9.3f} durable {ids[0]}..{ids[-1]} ({len(ids)})"
+                f" until {end - since:.3f} {position}")
     return f"{rest[0] - since:9.3f} {kind} {' '.join(str(word) for word in rest[1:])}"

@@ -21,6 +21,7 @@ def wanted(chaos):
     is_told = chaos.world.settings.get("slow_client") == "refresh"
     return {"LISTEN lost", "handlers too slow", "handlers resumed", "cut in a replay",
             "replays over 64 KiB", "refreshes for what left the log", "evictions under a replay",
+            "durable, replayed from the table", "refreshes for what was pruned",
             "overflows" if is_told else "slow clients ended"}
 
 
@@ -32,6 +33,10 @@ def tell_counts(chaos, results, judge):
     print(f"\nevents: {listed(chaos.published['counts'])}")
     print(f"clients: {len(judge.records)}, {listed(counts)}")
     print(f"faults: {sum(kinds.values())}, {listed(kinds)}")
+    undone = chaos.published["counts"]["durable refused"]
+    print(f"table: {len(chaos.table.rows)} durable events committed, {undone} rolled back, "
+          f"{chaos.world.pruned} removed by {chaos.world.prunes} prunes; "
+          f"{len(chaos.world.unsubscribed)} subscriptions ended")
     print(f"refreshes: {listed(judge.refreshes)}; overflow dropped {judge.dropped}")
     print("coverage: " + "; ".join(f"{name} {chaos.coverage[name]}"
                                    for name in sorted(chaos.coverage)))
@@ -72,5 +77,5 @@ def keep(chaos, results, judge):
             out.write(f"--- client {record.number} ({record.habit}) of {record.topic}\n"
                       f"{record.text(chaos.began)}\n")
     with open(directory / "run.pickle", "wb") as out:
-        pickle.dump((chaos.published, results, chaos.windows, chaos.world.settings, chaos.began),
-                    out)
+        pickle.dump((chaos.published, results, chaos.windows, chaos.world.settings, chaos.began,
+                     chaos.table, chaos.world.unsubscribed), out)

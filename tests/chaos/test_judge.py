@@ -3,14 +3,15 @@ topic with an event every second, number n committed at second n."""
 
 import pytest
 
-from judge import COMMITTED, REFUSED, UNKNOWN, Judge, Published, Seen, Settings, Window
+from judge import Judge, Seen, Settings, Window
+from published import COMMITTED, REFUSED, UNKNOWN, Published
 from record import Record
 
 MARKER, OTHER = "aaaaaaaaaaaaa", "bbbbbbbbbbbbb"
 
 
 def at(count, marker=MARKER):
-    return f"0.{marker}.{count}"
+    return f"1.{marker}.{count}"
 
 
 def published(count, size=100, **outcomes):

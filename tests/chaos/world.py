@@ -2,6 +2,7 @@
 publish handler, a lighttpd and a directory of its own."""
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -12,7 +13,10 @@ import time
 import psycopg2
 
 import program
+import schema
+import web
 from cluster import Cluster
+from rows import Row
 from deployment import Deployment
 
 STREAMS = 2      # handlers on each machine
@@ -23,8 +27,31 @@ SETTINGS = {
     "canary_interval": "500ms", "canary_timeout": f"{CANARY_TIMEOUT:.0f}s",
     "reconnect_min": "50ms", "reconnect_max": "500ms", "keep_alive": "500ms", "retry": "200ms",
     "client_queue_bytes": 64 << 10, "publish_timeout": "1s", "graceful_drain": "2s",
-    "stall_timeout": "20s",
+    "stall_timeout": "20s", "table_poll": "1s",
 }
+
+# What is committed to the table, and pruned, as it happens: the judge's truth.
+WITNESS = """
+CREATE TABLE chaos_durable
+    (id bigint, topic text, number bigint, size integer, removed timestamptz);
+CREATE INDEX ON chaos_durable (id);
+CREATE FUNCTION chaos_committed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.chaos_durable
+    SELECT id, topic, split_part(data #>> '{}', ' ', 2)::bigint, bytes FROM rows;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER chaos_committed AFTER INSERT ON pgsse.events REFERENCING NEW TABLE AS rows
+    EXECUTE FUNCTION chaos_committed();
+CREATE FUNCTION chaos_removed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE public.chaos_durable d SET removed = clock_timestamp() FROM rows r WHERE d.id = r.id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER chaos_removed AFTER DELETE ON pgsse.events REFERENCING OLD TABLE AS rows
+    EXECUTE FUNCTION chaos_removed();
+"""
+ROWS = "SELECT id, topic, number, size, extract(epoch FROM removed)::float8 FROM chaos_durable"
 
 
 def draw_settings(rng):
@@ -92,9 +119,15 @@ class World:
         self.settings = known_settings(settings)
         self.machines = {name: Machine(name, self.database.url, self.settings) for name in "AB"}
         self.stopped = set()  # pids that a fault has frozen
+        self.volatile = []    # (user, channel): subscriptions that are to end
+        self.unsubscribed = {}  # (user, channel): (begun, done)
+        self.prunes = 0       # statements
+        self.pruned = 0       # events that they removed, as far as they said
         self.problems = []    # what programs did that they should not, as text
 
     def start(self):
+        schema.install(self.database)
+        self.database.execute(WITNESS)
         for machine in self.machines.values():
             machine.start(handlers=STREAMS)
 
@@ -107,18 +140,45 @@ class World:
         return [f"{one.name} of {machine.name} is gone: {one.process.returncode}; {one.log_path}"
                 for machine in self.machines.values() for one in machine.dead()]
 
+    def subscribe(self, users, rng):
+        """users: {user: (channels, those that stay subscribed)}"""
+        for user, (channels, stable) in users.items():
+            for channel in channels:
+                self.database.execute("SELECT pgsse.subscribe(%s, %s)", (user, channel))
+                if channel not in stable:
+                    self.volatile.append((user, channel))
+        rng.shuffle(self.volatile)
+
+    def unsubscribe(self, machine, user, channel):
+        """Over HTTP; False if that cannot be known to have been done."""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            answer = web.request(self.ports[machine], "POST", "/api/events/channels/unsubscribe",
+                                 json.dumps({"userId": user, "channel": channel}), seconds=5)
+            return answer.status == 200
+        return False
+
+    def rows(self):
+        """Every durable event that was ever committed."""
+        clock = time.time() - time.monotonic()
+        return [Row(number, topic, event, size, None if removed is None else removed - clock)
+                for number, topic, event, size, removed in self.database.execute(ROWS)]
+
     # --- Postgres' side ---------------------------------------------------------------------------
 
-    def backends(self, machine, is_listening):
-        """The pids of a broker's LISTEN connection, or of the machine's other ones; [] when nobody
-        can be asked."""
+    def backends(self, machine, what):
+        """The pids of a machine's connections: "LISTEN", "table", "others" (all but LISTEN); []
+        when nobody can be asked."""
         try:
             rows = self.database.execute(
-                "SELECT pid, query ILIKE '%%LISTEN%%' FROM pg_stat_activity"
-                " WHERE application_name = %s", (f"machine-{machine}",))
+                "SELECT pid, query FROM pg_stat_activity WHERE application_name = %s",
+                (f"machine-{machine}",))
         except psycopg2.Error:
             return []
-        return [pid for pid, listens in rows if listens == is_listening]
+        listening = [pid for pid, query in rows if "LISTEN" in query.upper()]
+        if what == "LISTEN":
+            return listening
+        return [pid for pid, query in rows if pid not in listening
+                and (what == "others" or "pgsse." in query and "notify" not in query)]
 
     def execute(self, sql, arguments=None):
         """For faults: when it cannot be done, it is not."""
