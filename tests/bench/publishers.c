@@ -33,7 +33,7 @@ void publisher_destroy(struct publisher **publisher) {
     *publisher = NULL;
 }
 
-static void publisher_execute(struct publisher *publisher, const char *statement) {
+void publisher_execute(struct publisher *publisher, const char *statement) {
     PGresult *result = PQexec(publisher->connection, statement);
     ExecStatusType status = PQresultStatus(result);
 
@@ -41,6 +41,15 @@ static void publisher_execute(struct publisher *publisher, const char *statement
         fault_die("publisher: %s", PQerrorMessage(publisher->connection));
     }
     PQclear(result);
+}
+
+static void execute_timed(struct publisher *publisher, const char *statement) {
+    int64_t since_ns = clock_now_ns();
+
+    publisher_execute(publisher, statement);
+    if (publisher->plan.commits_us != NULL) {
+        stats_add(publisher->plan.commits_us, (double)(clock_now_ns() - since_ns) / 1000.0);
+    }
 }
 
 static void publish_one(struct publisher *publisher, uint64_t number) {
@@ -51,20 +60,35 @@ static void publish_one(struct publisher *publisher, uint64_t number) {
     if (plan->is_stamped) {
         snprintf(stamp, sizeof(stamp), ",\"t\":%" PRId64, clock_now_ns());
     }
-    snprintf(statement, sizeof(statement),
-             "NOTIFY %s, '{\"topic\":\"%s\",\"data\":{\"n\":%" PRIu64 "%s}}'", plan->channel,
-             plan->topic, number, stamp);
-    publisher_execute(publisher, statement);
+    if (plan->channel != NULL) {
+        snprintf(statement, sizeof(statement),
+                 "NOTIFY %s, '{\"topic\":\"%s\",\"data\":{\"n\":%" PRIu64 "%s}}'", plan->channel,
+                 plan->topic, number, stamp);
+    } else {
+        snprintf(statement, sizeof(statement),
+                 "SELECT pgsse.publish('%s', '{\"n\":%" PRIu64 "%s}'::json)", plan->topic, number,
+                 stamp);
+    }
+    execute_timed(publisher, statement);
 }
 
 static void publish_many(struct publisher *publisher, uint64_t first, uint64_t last) {
     const struct publisher_plan *plan = &publisher->plan;
     char statement[512];
 
-    snprintf(statement, sizeof(statement),
-             "SELECT pg_notify('%s', '{\"topic\":\"%s\",\"data\":{\"n\":' || n || '}}')"
-             " FROM generate_series(%" PRIu64 "::bigint, %" PRIu64 "::bigint) AS n",
-             plan->channel, plan->topic, first, last);
+    if (plan->channel != NULL) {
+        snprintf(statement, sizeof(statement),
+                 "SELECT pg_notify('%s', '{\"topic\":\"%s\",\"data\":{\"n\":' || n || '}}')"
+                 " FROM generate_series(%" PRIu64 "::bigint, %" PRIu64 "::bigint) AS n",
+                 plan->channel, plan->topic, first, last);
+    } else {
+        snprintf(statement, sizeof(statement),
+                 "SELECT count(*) FROM (SELECT array_agg('%s'::text) AS topics,"
+                 " array_agg(('{\"n\":' || n || '}')::json ORDER BY n) AS datas"
+                 " FROM generate_series(%" PRIu64 "::bigint, %" PRIu64 "::bigint) AS n) AS e,"
+                 " pgsse.publish_many(topics, datas)",
+                 plan->topic, first, last);
+    }
     publisher_execute(publisher, statement);
 }
 

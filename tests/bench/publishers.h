@@ -4,22 +4,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One publisher: a thread with a libpq connection of its own that sends NOTIFY as planned. */
+#include "stats.h"
+
+/* One publisher: a thread with a libpq connection of its own that sends NOTIFY, or publishes
+ * durable events, as planned. */
 struct publisher;
 
 struct publisher_plan {
-    const char *channel; /* borrowed until the publisher has finished, as is the topic */
+    const char *channel; /* borrowed until the publisher has finished, as is the topic; NULL:
+                          * durable events */
     const char *topic;
     uint64_t first_number;
     uint64_t count;
     unsigned per_transaction; /* 1: each event is a commit of its own */
     unsigned per_second;      /* 0: as fast as commits go; else single commits, paced */
     bool is_stamped;          /* with the clock's time in each event; single commits only */
+    struct stats *commits_us; /* borrowed; how long each single commit took; may be NULL */
 };
 
 /* Connects, or ends the program. The caller owns it. */
 struct publisher *publisher_create(const char *database_url);
 void publisher_destroy(struct publisher **publisher);
+
+/* Something else to be done there, while it does not publish. Ends the program if it fails. */
+void publisher_execute(struct publisher *publisher, const char *statement);
 
 /* Begins to publish; one plan at a time. */
 void publisher_start(struct publisher *publisher, const struct publisher_plan *plan);

@@ -37,12 +37,12 @@ void report_note(struct report_outcome *outcome, const char *format, ...) {
     va_start(args, format);
     vsnprintf(line, sizeof(line), format, args);
     va_end(args);
-    snprintf(outcome->notes + length, sizeof(outcome->notes) - length, "%10s%s\n", "", line);
+    snprintf(outcome->notes + length, sizeof(outcome->notes) - length, "%11s%s\n", "", line);
 }
 
 void report_head(void) {
     printf("%ld cores, shared with the generator and Postgres\n\n", sysconf(_SC_NPROCESSORS_ONLN));
-    printf("%-9s %10s %-36s  %s\n", "scenario", "measured", "", "goal");
+    printf("%-10s %10s %-36s  %s\n", "scenario", "measured", "", "goal");
 }
 
 static int compare_outcomes(const void *left, const void *right) {
@@ -83,12 +83,12 @@ static void print_measured(const struct report_row *row, const struct report_out
                            int count) {
     const struct report_outcome *middle = &outcomes[count / 2];
 
-    printf("%-9s %10.*f %-36s  %s %.*f: %s\n", row->name, decimals(middle->value), middle->value,
+    printf("%-10s %10.*f %-36s  %s %.*f: %s\n", row->name, decimals(middle->value), middle->value,
            row->unit, goal_words(row->kind), decimals(row->goal), row->goal,
            is_met(row, middle->value) ? "ok" : "MISSED");
     fputs(middle->notes, stdout);
     if (count > 1) {
-        printf("          (the median of %d runs, %.*f to %.*f)\n", count,
+        printf("           (the median of %d runs, %.*f to %.*f)\n", count,
                decimals(outcomes[0].value), outcomes[0].value, decimals(outcomes[count - 1].value),
                outcomes[count - 1].value);
     }
@@ -104,7 +104,7 @@ bool report_print(const struct report_row *row, struct report_outcome *outcomes,
         if (outcomes[i].has_value) {
             continue;
         }
-        printf("%-9s %10s   %s\n", row->name, "FAILED", outcomes[i].fault);
+        printf("%-10s %10s   %s\n", row->name, "FAILED", outcomes[i].fault);
         is_sound = false;
         faulty++;
     }

@@ -67,6 +67,21 @@ void scenario_cpu(const struct scenario_setting *setting, struct report_outcome 
 /* Publishes over HTTP, against what the web server answers alone. */
 void scenario_publish(const struct scenario_setting *setting, struct report_outcome *outcome);
 
+/* Durable publishes over HTTP, to a Postgres whose commits take 5 ms. */
+void scenario_durable(const struct scenario_setting *setting, struct report_outcome *outcome);
+
+/* A stream comes back from far behind the log: from its connect until it has got all from the
+ * table; */
+void scenario_replay(const struct scenario_setting *setting, struct report_outcome *outcome);
+
+/* and how much more memory the broker and its handlers have at most while they do that. Meaningful
+ * on a server that has not done it before. */
+void scenario_replay_memory(const struct scenario_setting *setting, struct report_outcome *outcome);
+
+/* From a durable event's commit until it was read, beside ephemeral ones. */
+void scenario_durable_latency(const struct scenario_setting *setting,
+                              struct report_outcome *outcome);
+
 /* Thousands of streams come back at once with the same position: from the first connect until every
  * one has got what it missed. */
 void scenario_resume(const struct scenario_setting *setting, struct report_outcome *outcome);
