@@ -8,7 +8,7 @@
 --
 --     SELECT pgsse.publish('orders', '{"id":7}', 'paid');               -- durable; returns its id
 --     SELECT * FROM pgsse.publish_many('[{"topic":"a","data":1},{"topic":"b","data":2}]');
---     SELECT pgsse.notify('orders', '{"id":7}', 'paid');             -- ephemeral: NOTIFY, no row
+--     SELECT pgsse.notify('orders', '{"id":7}', 'paid');     -- ephemeral: NOTIFY, no row, if it fits
 --     CREATE TRIGGER tell AFTER INSERT OR UPDATE OR DELETE ON orders
 --         FOR EACH ROW EXECUTE FUNCTION pgsse.publish_row('orders', 'id', 'state');
 --     SELECT * FROM pgsse.history('orders', after_id => 41);
@@ -446,7 +446,8 @@ END
 $$;
 
 -- NOTIFY with all that belongs to it: who is connected gets the event, and nothing is stored. The
--- nonce keeps equal events of one transaction apart, which Postgres would make one.
+-- nonce keeps equal events of one transaction apart, which Postgres would make one. What is too
+-- large for that (7,999 bytes with the envelope) is published as a durable event.
 CREATE OR REPLACE FUNCTION pgsse.notify(topic text, data json, event text DEFAULT 'message',
                                         id text DEFAULT NULL, retry integer DEFAULT NULL,
                                         comment text DEFAULT NULL, is_text boolean DEFAULT false)
@@ -467,10 +468,10 @@ BEGIN
         ',"id":' || to_json(id), ',"retry":' || retry, ',"comment":' || to_json(comment),
         CASE WHEN is_text THEN ',"text":true' END, ',"nonce":"', nonce, '"}');
     IF octet_length(payload) > 7999 THEN
-        PERFORM pgsse._fail(format('the notification has %s bytes, Postgres takes 7999: '
-            'pgsse.publish has room for more', octet_length(payload)));
+        PERFORM pgsse.publish(topic, data, event, id, retry, comment, is_text);
+    ELSE
+        PERFORM pg_notify(pgsse.channel(topic), payload);
     END IF;
-    PERFORM pg_notify(pgsse.channel(topic), payload);
 END
 $$;
 
