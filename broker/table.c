@@ -300,8 +300,8 @@ static void end_reading(struct table *table) {
     broker_on_table_read(table->broker);
 }
 
-/* The head goes on to the first event, or behind all gaps: then who is told of them now is not told
- * again when it comes back. */
+/* The head goes on to the first event, or behind all gaps: who is told of them now is then told
+ * again when it comes back only of those that reach beyond that event. */
 static void skip_pruned(struct table *table, const struct pg_result *result) {
     uint64_t head = table->head;
     for (int i = 0; i < result->rows; i++) {

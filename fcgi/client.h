@@ -15,12 +15,12 @@
  *                 would log a crash
  *   CLOSED        freed at the end of this turn
  *
- * When the broker goes away, LIVE streams stay what they are: the next connection resumes for all
- * of them. GREETED ones become RESUBSCRIBING. Requests that are no stream go through ASKING, if the
+ * When the broker goes away, LIVE streams stay what they are: the next uplink resumes for all of
+ * them. GREETED ones become RESUBSCRIBING. Requests that are no stream go through ASKING, if the
  * broker has to be asked, to ENDING.
  *
  * A connection (see wire.h) is never WAITING: whether it gets a 200 is the broker's to say. It
- * subscribes again, too, when what its user may have has changed.
+ * subscribes again when the broker has gone, and when what its user may have has changed.
  *
  * A client for which more than client_queue_bytes wait loses what waits and is told how much, or is
  * ended to resume later, as slow_client says. A connection loses nothing: instead of being told it
