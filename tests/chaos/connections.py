@@ -6,7 +6,7 @@ A channel that was unsubscribed gets quiet at once: an event that was published 
 grace, is a "leak". From then on nothing of it has to come."""
 
 from rows import Place
-from limits import ALLOWANCE, CLOCK_SLACK, GRACE, LATE, SLOW_SLACK
+from limits import ALLOWANCE, CLOCK_SLACK, DURABLE_SLACK, GRACE, LATE, SLOW_SLACK
 from published import COMMITTED
 
 
@@ -78,11 +78,16 @@ class ConnectionHearing:
 
     def _on_end(self, time, how):
         if how not in ("left", "reset", "refused") and not self._is_excused(time) \
-                and not self._may_be_too_slow():
+                and not self._may_be_too_slow(time):
             self._complain("cut", time, f"the stream ended ({how}) without a fault")
 
-    def _may_be_too_slow(self):
-        return self.record.is_slow and self.judge.settings.slow_client == "disconnect"
+    def _may_be_too_slow(self, time):
+        """It did not read, or its channels had more within seconds than may wait for it."""
+        settings = self.judge.settings
+        queued = sum(self.judge.table.bytes_since(topic, time - 5 - DURABLE_SLACK, time)
+                     for topic in self.record.topics)
+        return settings.slow_client == "disconnect" and (
+            self.record.is_slow or queued >= settings.client_queue_bytes)
 
     def _on_pause(self, _time, _seconds):
         pass

@@ -547,7 +547,7 @@ class Hearing:
 
     def _on_refresh(self, time, reason, dropped, position, _topics=None):
         self.judge.refreshes[reason] += 1
-        cause = self._why_needless(time, reason)
+        cause, since = self._why_needless(time, reason), self._since()
         is_of_prune = cause and reason == "gap" and self.durable.is_pruned(time)
         if cause and not is_of_prune:
             self._complain("needless", time, f"{reason} on {self.machine}: {cause}")
@@ -577,6 +577,8 @@ class Hearing:
         if is_placed:  # that of a floor is the client's own, and as old as that was
             is_same = place_of(position) == self.last_place
             age = self.position_age if is_same else self._age_of_id(time)
+            if reason == "gap" and place_of(position)[1] == 0:
+                age = min(age, since) if age is not None else since  # further breaks may follow it
             self._set_position(time, position, age)
 
     def _check_count(self, time, dropped, durable):
