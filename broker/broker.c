@@ -410,11 +410,7 @@ static void on_health(void *owner, uint64_t token, uint16_t status, struct slice
     static const char busy[] =
         "{\"status\":\"degraded\",\"reason\":\"the handler does not keep up\"}";
     struct wire_document message = {token, status, document};
-    if (!handler_has_room(owner, document.length + WIRE_HEADER_BYTES + 64)) {
-        message.status = 503;
-        message.document = slice_of(busy);
-    }
-    handler_take(owner, wire_encode_document(&message));
+    handler_take_document(owner, &message, slice_of(busy));
 }
 
 void broker_ask_health(struct broker *broker, struct handler *handler, uint64_t token,

@@ -131,7 +131,8 @@ bool handler_wants_more(const struct handler *handler) {
            (half < HANDLER_REFILL_BYTES ? half : (size_t)HANDLER_REFILL_BYTES);
 }
 
-bool handler_has_room(const struct handler *handler, size_t bytes) {
+/* Whether a frame of that size can be queued without closing it. */
+static bool has_room_for(const struct handler *handler, size_t bytes) {
     size_t limit = (size_t)handler->broker->config->handler_queue_bytes;
     return handler->output.count == 0 || handler->output.queued_bytes + bytes <= limit;
 }
@@ -139,11 +140,10 @@ bool handler_has_room(const struct handler *handler, size_t bytes) {
 /* What a whole turn brings may be more than the limit: it is too slow only if its socket does not
  * take it either. */
 static bool make_room(struct handler *handler, size_t bytes) {
-    if (handler_has_room(handler, bytes)) {
+    if (has_room_for(handler, bytes)) {
         return true;
     }
-    return outq_write(&handler->output, handler->fd) != OUTQ_BROKEN &&
-           handler_has_room(handler, bytes);
+    return outq_write(&handler->output, handler->fd) != OUTQ_BROKEN && has_room_for(handler, bytes);
 }
 
 void handler_take(struct handler *handler, struct payload *frame) {
@@ -158,6 +158,13 @@ void handler_take(struct handler *handler, struct payload *frame) {
 
 void handler_send(struct handler *handler, struct payload *frame) {
     handler_take(handler, payload_ref(frame));
+}
+
+void handler_take_document(struct handler *handler, const struct wire_document *message,
+                           struct slice busy) {
+    struct wire_document short_one = {message->token, HTTP_UNAVAILABLE, busy};
+    bool has_room = has_room_for(handler, message->document.length + WIRE_HEADER_BYTES + 64);
+    handler_take(handler, wire_encode_document(has_room ? message : &short_one));
 }
 
 void handler_tell_position(struct handler *handler) {
@@ -384,6 +391,7 @@ static bool on_ask_health(struct handler *handler, struct slice body) {
 
 static bool answer_at_once(struct handler *handler, struct slice body, uint16_t status,
                            void (*write)(const struct broker *broker, struct buf *out)) {
+    static const char busy[] = "{\"error\":\"the handler does not keep up\"}";
     struct wire_document message = {.status = status};
     struct buf document = {0};
     if (!wire_decode_ask(body, &message.token)) {
@@ -391,11 +399,7 @@ static bool answer_at_once(struct handler *handler, struct slice body, uint16_t 
     }
     write(handler->broker, &document);
     message.document = buf_slice(&document);
-    if (!handler_has_room(handler, document.length + WIRE_HEADER_BYTES + 64)) {
-        message.status = HTTP_UNAVAILABLE;
-        message.document = slice_of("{\"error\":\"the handler does not keep up\"}");
-    }
-    handler_take(handler, wire_encode_document(&message));
+    handler_take_document(handler, &message, slice_of(busy));
     buf_release(&document);
     return true;
 }

@@ -72,8 +72,9 @@ void handler_take(struct handler *handler, struct payload *frame);
 /* The same, sharing the caller's frame. */
 void handler_send(struct handler *handler, struct payload *frame);
 
-/* Whether a frame of that size can be queued without closing it. */
-bool handler_has_room(const struct handler *handler, size_t bytes) must_check;
+/* Queues a document, which may be large; where that would close the handler, busy, with 503. */
+void handler_take_document(struct handler *handler, const struct wire_document *message,
+                           struct slice busy);
 
 /* Replays go on in the next turn, so that a long one never keeps the loop from Postgres. */
 void handler_refill_soon(struct handler *handler);

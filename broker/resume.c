@@ -23,11 +23,16 @@ void resume_begin(struct handler *handler, enum position_kind kind,
     resume_pump(handler);
 }
 
-static void refresh_all(struct handler *handler, enum sse_refresh_reason reason, bool is_durable) {
+/* topic: NULL: for everybody. */
+static void refresh(struct handler *handler, const struct topic *topic,
+                    enum sse_refresh_reason reason, bool is_durable) {
     struct wire_refresh message = {.is_durable = is_durable,
                                    .position = handler->resume.position,
                                    .reason = reason,
                                    .dropped = SSE_DROPPED_UNKNOWN};
+    if (topic != NULL) {
+        message.topic = (struct slice){topic->name, topic->name_length};
+    }
     handler_take(handler, wire_encode_refresh(&message));
 }
 
@@ -77,9 +82,9 @@ static bool decide(struct handler *handler) {
     resume->is_decided = true;
     go_on_from_head(handler, !resume->is_place, !is_id);
     if (!is_id) {
-        refresh_all(handler, SSE_REFRESH_UNKNOWN_POSITION, true);
+        refresh(handler, NULL, SSE_REFRESH_UNKNOWN_POSITION, true);
     } else if (!resume->is_place) {
-        refresh_all(handler, SSE_REFRESH_RESTART, false);
+        refresh(handler, NULL, SSE_REFRESH_RESTART, false);
     }
     return handler->state == HANDLER_RESUMING;
 }
@@ -94,7 +99,7 @@ void resume_on_table_changed(struct handler *handler) {
     if (resume->is_decided) {
         resume->cursor.durable = table->head;
         resume->position.durable = table->head;
-        refresh_all(handler, SSE_REFRESH_GAP, true);
+        refresh(handler, NULL, SSE_REFRESH_GAP, true);
     } else if (resume->cursor.durable != 0 && table->before != TABLE_UNKNOWN) {
         resume->cursor.durable = UINT64_MAX; /* it was the old one's: none of this */
     }
@@ -102,16 +107,6 @@ void resume_on_table_changed(struct handler *handler) {
 
 /* --- what was dropped ---------------------------------------------------------------------------
  */
-
-static void tell_drop(struct handler *handler, struct subscription *subscription, uint64_t floor) {
-    const struct topic *topic = subscription->topic;
-    struct wire_refresh message = {.topic = {topic->name, topic->name_length},
-                                   .position = handler->resume.position,
-                                   .reason = SSE_REFRESH_GAP,
-                                   .dropped = SSE_DROPPED_UNKNOWN};
-    subscription->floor_told = floor;
-    handler_take(handler, wire_encode_refresh(&message));
-}
 
 /* Nothing of any of its topics stands between here and a break. (One topic's own next would not do:
  * a client may have two, and the other's event would overtake the news.) */
@@ -143,7 +138,8 @@ static bool tell_drops(struct handler *handler) {
             if (!handler_wants_more(handler)) {
                 return false;
             }
-            tell_drop(handler, subscription, floor);
+            subscription->floor_told = floor;
+            refresh(handler, subscription->topic, SSE_REFRESH_GAP, false);
             if (handler->state == HANDLER_CLOSED) {
                 return false; /* and its subscriptions with it */
             }
@@ -260,17 +256,6 @@ static void send_row(struct handler *handler, const struct page_event *row) {
     }
 }
 
-static void tell_gap(struct handler *handler, struct subscription *subscription, uint64_t id) {
-    const struct topic *topic = subscription->topic;
-    struct wire_refresh message = {.is_durable = true,
-                                   .topic = {topic->name, topic->name_length},
-                                   .position = handler->resume.position,
-                                   .reason = SSE_REFRESH_GAP,
-                                   .dropped = SSE_DROPPED_UNKNOWN};
-    subscription->gap_told = id;
-    handler_take(handler, wire_encode_refresh(&message));
-}
-
 void resume_on_gap(struct handler *handler, const struct page_gap *gap) {
     struct subscription *subscription;
     if (!handler->resume.is_decided || gap->id <= handler->resume.cursor.durable) {
@@ -278,7 +263,8 @@ void resume_on_gap(struct handler *handler, const struct page_gap *gap) {
     }
     LIST_FOREACH(subscription, &handler->subscriptions, of_handler) {
         if (gap->id > subscription->gap_told && page_gap_is_about(gap, subscription->topic)) {
-            tell_gap(handler, subscription, gap->id);
+            subscription->gap_told = gap->id;
+            refresh(handler, subscription->topic, SSE_REFRESH_GAP, true);
             if (handler->state == HANDLER_CLOSED) {
                 return; /* and its subscriptions with it */
             }
