@@ -1,6 +1,6 @@
-# make            build the programs into $(BUILD)
+# make            builds the programs into $(BUILD)
 # make help       what else there is
-# make V=1 ...    say every command
+# make V=1 ...    shows every command
 
 VERSION  := 0.1.0
 comma    := ,
@@ -30,34 +30,41 @@ PROGRAMS := $(addprefix $(BUILD)/,pgsse-broker pgsse-stream.fcgi pgsse-publish.f
 ## all          the three programs
 all: $(PROGRAMS)
 
-# ---- each room is an archive; a program links its main file and takes from the rooms what it calls.
-# (So libpq comes to the stream handler only if somebody there calls common/pg: a check forbids it.)
+# ---- Each room is an archive. A program links its main file and, from the archives, what it calls.
+# (The stream handler faces strangers. Neither it nor its unit tests link with libpq, so a call of
+# common/pg does not link there.)
 
 objects_of   = $(patsubst %.c,$(BUILD)/%.o,$(1))
+room_objects = $(call objects_of,$(filter-out $(1)/main.c,$(wildcard $(1)/*.c)))
 common_lib   := $(BUILD)/common.a
 broker_lib   := $(BUILD)/broker.a
 fcgi_lib     := $(BUILD)/fcgi.a
-fcgi_mains   := fcgi/stream_main.c fcgi/publish_main.c
+stream_lib   := $(BUILD)/fcgi/stream.a
+publish_lib  := $(BUILD)/fcgi/publish.a
 
-$(common_lib): $(call objects_of,$(wildcard common/*.c))
-$(broker_lib): $(call objects_of,$(filter-out broker/main.c,$(wildcard broker/*.c)))
-$(fcgi_lib): $(call objects_of,$(filter-out $(fcgi_mains),$(wildcard fcgi/*.c)))
+$(common_lib): $(call room_objects,common)
+$(broker_lib): $(call room_objects,broker)
+$(fcgi_lib): $(call room_objects,fcgi)
+$(stream_lib): $(call room_objects,fcgi/stream)
+$(publish_lib): $(call room_objects,fcgi/publish)
 %.a:
 	$(call quietly,AR,$@)rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/pgsse-broker: $(BUILD)/broker/main.o $(broker_lib) $(common_lib)
-	$(call quietly,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,libpq json-c)
+	$(call quietly,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,libpq json-c libcrypto)
 
-$(BUILD)/pgsse-stream.fcgi: $(BUILD)/fcgi/stream_main.o $(fcgi_lib) $(common_lib)
+$(BUILD)/pgsse-stream.fcgi: $(BUILD)/fcgi/stream/main.o $(stream_lib) $(fcgi_lib) $(common_lib)
 	$(call quietly,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,fcgi)
 
-$(BUILD)/pgsse-publish.fcgi: $(BUILD)/fcgi/publish_main.o $(fcgi_lib) $(common_lib)
+$(BUILD)/pgsse-publish.fcgi: $(BUILD)/fcgi/publish/main.o $(publish_lib) $(fcgi_lib) $(common_lib)
 	$(call quietly,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,fcgi libpq)
 
-# A room sees common/ and itself, nothing else.
+# A room can include only common/ and itself; the two handlers can include fcgi/, too.
 $(BUILD)/common/%.o: CPPFLAGS += $(call packages_flags,--cflags,libpq)
-$(BUILD)/broker/%.o: CPPFLAGS += -Ibroker $(call packages_flags,--cflags,json-c)
+$(BUILD)/broker/%.o: CPPFLAGS += -Ibroker $(call packages_flags,--cflags,json-c libcrypto)
 $(BUILD)/fcgi/%.o: CPPFLAGS += -Ifcgi $(call packages_flags,--cflags,fcgi)
+$(BUILD)/fcgi/stream/%.o: CPPFLAGS += -Ifcgi/stream
+$(BUILD)/fcgi/publish/%.o: CPPFLAGS += -Ifcgi/publish
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -68,13 +75,25 @@ $(BUILD)/%.o: %.c Makefile
 unit_sources  := $(wildcard tests/unit/*/test_*.c)
 unit_programs := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(unit_sources))
 
-$(BUILD)/tests/unit/common/%.o: CPPFLAGS += -Itests/unit
-$(BUILD)/tests/unit/broker/%.o: CPPFLAGS += -Ibroker -Itests/unit
-$(BUILD)/tests/unit/fcgi/%.o: CPPFLAGS += -Ifcgi -Itests/unit
+# A test gets a state from cmocka, and a fake what it replaces: few use all of it.
+$(BUILD)/tests/unit/%.o: CPPFLAGS += -Itests/unit
+$(BUILD)/tests/unit/%.o: CFLAGS += -Wno-unused-parameter
+$(BUILD)/tests/unit/broker/%.o: CPPFLAGS += -Ibroker
+$(BUILD)/tests/unit/fcgi/%.o: CPPFLAGS += -Ifcgi
+$(BUILD)/tests/unit/stream/%.o: CPPFLAGS += -Ifcgi -Ifcgi/stream
+$(BUILD)/tests/unit/publish/%.o: CPPFLAGS += -Ifcgi -Ifcgi/publish
 
-$(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(broker_lib) $(fcgi_lib) $(common_lib)
-	@mkdir -p $(@D)
-	$(call quietly,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,cmocka fcgi libpq json-c)
+# A room's tests link what its program links.
+define unit_room
+$(BUILD)/unit/$(1)/%: $(BUILD)/tests/unit/$(1)/%.o $(2)
+	@mkdir -p $$(@D)
+	$$(call quietly,LINK,$$@)$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(call packages_flags,--libs,cmocka $(3))
+endef
+$(eval $(call unit_room,common,$(common_lib),libpq))
+$(eval $(call unit_room,broker,$(broker_lib) $(common_lib),libpq json-c libcrypto))
+$(eval $(call unit_room,fcgi,$(fcgi_lib) $(common_lib),fcgi))
+$(eval $(call unit_room,stream,$(stream_lib) $(fcgi_lib) $(common_lib),fcgi))
+$(eval $(call unit_room,publish,$(publish_lib) $(fcgi_lib) $(common_lib),fcgi libpq))
 
 ## unit         build the unit tests
 unit: $(unit_programs)
@@ -96,6 +115,25 @@ chaos:
 	$(MAKE) all
 	PGSSE_BUILD=$(BUILD) /usr/bin/python3 tests/chaos/chaos.py $(if $(SEED),--seed $(SEED)) \
 	  --seconds $(SECONDS) $(CHAOS)
+
+# ---- simulation ------------------------------------------------------------------------------
+
+FIRST ?= 1
+SEEDS ?= 200
+
+simulation_objects := $(call objects_of,$(wildcard tests/simulation/*.c))
+$(BUILD)/tests/simulation/real_broker.o: CPPFLAGS += -Ibroker $(call packages_flags,--cflags,json-c)
+$(BUILD)/tests/simulation/real_stream.o: CPPFLAGS += -Ifcgi -Ifcgi/stream
+
+$(BUILD)/simulation: $(simulation_objects) $(broker_lib) $(stream_lib) $(fcgi_lib) $(common_lib)
+	$(call quietly,LINK,$@)$(CC) $(LDFLAGS) -Wl,--wrap=clock_gettime,--wrap=getrandom,--wrap=epoll_wait,--wrap=stream_query_of_topic \
+	  -o $@ $^ $(call packages_flags,--libs,fcgi libpq json-c libcrypto)
+
+## simulation   brokers and handlers in a played world, SEEDS=200 of them from FIRST=1; a judge of each stream
+simulation:
+	tools/install run
+	$(MAKE) $(BUILD)/simulation
+	$(BUILD)/simulation $(FIRST) $(SEEDS)
 
 # ---- benchmark -------------------------------------------------------------------------------
 
@@ -125,22 +163,24 @@ run:
 
 # ---- care ------------------------------------------------------------------------------------
 
-c_files := $(wildcard common/*.[ch] broker/*.[ch] fcgi/*.[ch] tests/unit/*/*.[ch] tests/unit/*.h \
-             tests/bench/*.[ch])
+c_files := $(wildcard common/*.[ch] broker/*.[ch] fcgi/*.[ch] fcgi/*/*.[ch] tests/unit/*/*.[ch] tests/unit/*.h \
+             tests/bench/*.[ch] tests/simulation/*.[ch])
 
 ## lint         formatting, clang-tidy, cppcheck, shellcheck and the checks of the house
 lint:
 	tools/install lint
 	$(MAKE) lint-only
 
-# uninitvar: cppcheck does not see that TAILQ_FOREACH sets its variable; both compilers do.
+# (ctu)uninitvar: cppcheck does not see that TAILQ_FOREACH and HASH_ITER set their variables; both
+# compilers do.
 lint-only:
 	clang-format --dry-run --Werror $(c_files)
 	tools/check
+	tools/check-docs
 	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr --enable=warning,portability \
-	  --suppress=missingIncludeSystem --suppress=uninitvar -Icommon -Ibroker -Ifcgi -DPGSSE_VERSION='"x"' common broker fcgi
-	$(foreach room,common broker fcgi,clang-tidy --quiet $(room)/*.c -- -std=c17 $(CPPFLAGS) \
-	  -I$(room) $(call packages_flags,--cflags,fcgi libpq json-c) &&) true
+	  --suppress=missingIncludeSystem --suppress=uninitvar --suppress=ctuuninitvar -Icommon -Ibroker -Ifcgi -Ifcgi/stream -Ifcgi/publish -DPGSSE_VERSION='"x"' common broker fcgi
+	$(foreach room,common broker fcgi fcgi/stream fcgi/publish,clang-tidy --quiet $(room)/*.c -- \
+	  -std=c17 $(CPPFLAGS) $(if $(filter fcgi/%,$(room)),-Ifcgi) -I$(room) $(call packages_flags,--cflags,fcgi libpq json-c libcrypto) &&) true
 	shellcheck -x $(shell grep -rlE '^#!.*\b(ba)?sh' tools tests/bench .ci)
 
 ## fmt          format the C sources
@@ -155,7 +195,7 @@ clean:
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
-.PHONY: all unit test chaos bench run lint lint-only fmt clean help
+.PHONY: all unit test chaos simulation bench run lint lint-only fmt clean help
 .SECONDARY:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

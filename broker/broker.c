@@ -2,6 +2,7 @@
 
 #include "topic.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -9,26 +10,19 @@ enum { BROKER_TICK_MS = 1000 };
 
 /* --- the way of one event ----------------------------------------------------------------- */
 
-static void note_oddity(struct broker *broker, struct slice topic) {
+static void note_unnameable(struct broker *broker, struct topic_key topic) {
     char lowered[TOPIC_PATH_BYTES_MAX + 1];
-    if (!topic_parse_path(topic, lowered) || !slice_is(topic, lowered)) {
-        broker->totals.odd_topics++;
+    struct slice name = topic_key_name(topic);
+    if (!topic_parse_path(name, lowered) || !slice_is(name, lowered)) {
+        broker->intake.unnameable_topics++;
     }
-}
-
-void broker_position(const struct broker *broker, struct position *position) {
-    markers_position(&broker->markers, position);
-    position->durable = broker->table.head;
-}
-
-struct cursor broker_cursor(const struct broker *broker) {
-    return (struct cursor){broker->markers.count, broker->table.head};
 }
 
 static struct payload *frame_of(const struct event *event, bool is_durable,
                                 const struct position *position) {
     struct wire_event message = {
         .is_durable = is_durable,
+        .is_text = event->is_text,
         .position = *position,
         .topic = event->topic,
         .publisher_id = event->publisher_id,
@@ -38,298 +32,256 @@ static struct payload *frame_of(const struct event *event, bool is_durable,
     return wire_encode_event(&message);
 }
 
-void broker_count_sent(struct broker *broker, struct topic *topic) {
-    topic->broadcast++;
-    broker->totals.broadcast++;
-}
-
-/* A handler that is closed here takes its own subscription with it, and no other. */
-static void fan_out(struct broker *broker, struct topic *topic, struct payload *frame) {
-    struct subscription *subscription = LIST_FIRST(&topic->subscriptions);
-    while (subscription != NULL) {
-        struct subscription *next = LIST_NEXT(subscription, of_topic);
-        if (subscription->handler->state == HANDLER_SERVED) {
-            broker_count_sent(broker, topic);
-            handler_send(subscription->handler, frame);
+/* A handler gets the event once, also if it is interested in the topic and in patterns. */
+static void fan_out_to(struct broker *broker, const struct topic *wanted, struct topic *topic,
+                       struct payload *frame) {
+    const struct interest *interest;
+    LIST_FOREACH(interest, &wanted->interests, of_topic) {
+        struct delivery *delivery = interest->delivery;
+        if (delivery_is_served(delivery) && delivery->fanned_out != broker->fan_outs) {
+            delivery->fanned_out = broker->fan_outs;
+            topics_count_broadcast(&broker->journal.topics, topic);
+            outbox_share(&delivery->outbox, frame);
         }
-        subscription = next;
     }
 }
 
-static void broker_publish(struct broker *broker, const struct event *event,
-                           enum history_kind kind) {
-    struct topic *topic = topics_touch(&broker->topics, event->topic);
+/* The topic may have gone: if only patterns want it, and the log has no room for its event. */
+static void fan_out(struct broker *broker, struct topic_key key, struct payload *frame) {
+    struct topic_cover cover;
+    const struct topic *wanted;
+    broker->fan_outs++;
+    topics_cover(&broker->journal.topics, key, &cover);
+    struct topic *topic = cover.next;
+    while ((wanted = topics_next_cover(&cover)) != NULL) {
+        fan_out_to(broker, wanted, topic, frame);
+    }
+}
+
+static void broker_publish(struct broker *broker, const struct event *event, enum entry_kind kind) {
+    struct journal *journal = &broker->journal;
+    struct topic *topic = topics_touch(&journal->topics, event->topic);
     struct position position;
-    topic->published++;
-    broker->totals.published++;
-    note_oddity(broker, event->topic);
-    broker_position(broker, &position);
-    struct cursor at = broker_cursor(broker);
-    bool is_wanted = topic->subscribers > 0;
-    struct payload *frame = frame_of(event, kind == HISTORY_DURABLE, &position);
-    history_add(&broker->history, kind, topic, &at, frame);
+    topic->traffic.published++;
+    journal->topics.total.published++;
+    note_unnameable(broker, event->topic);
+    journal_position(journal, &position);
+    struct cursor at = journal_cursor(journal);
+    bool is_wanted = topic->subscribers > 0 || journal->topics.patterns.count > 0;
+    struct payload *frame = frame_of(event, kind == ENTRY_DURABLE, &position);
+    history_add(&journal->history, kind, topic, &at, frame);
     if (is_wanted) {
-        fan_out(broker, topic, frame);
+        fan_out(broker, event->topic, frame);
     }
     payload_unref(&frame);
 }
 
 static void note_bad(struct broker *broker, const char *channel, const char *reason) {
-    broker->totals.bad_notifications++;
+    broker->intake.bad_notifications++;
     log_limited(&broker->bad_limit, LOG_LEVEL_WARNING, "a notification on %s is not used: %s",
                 channel, reason);
 }
 
-void broker_visit_handlers(struct broker *broker, void *argument,
-                           void (*visit)(struct handler *handler, void *argument)) {
-    struct handler *handler = TAILQ_FIRST(&broker->handlers);
-    while (handler != NULL) {
-        struct handler *next = TAILQ_NEXT(handler, link);
-        if (handler->state == HANDLER_SERVED) {
-            visit(handler, argument);
-        }
-        handler = next;
-    }
-}
-
-static void send_frame(struct handler *handler, void *frame) {
-    handler_send(handler, frame);
-}
-
-/* Connections of the user, or of all, have to be looked up again. */
-static void tell_recheck(struct broker *broker, struct slice user) {
-    struct payload *frame = wire_encode_recheck(user);
-    broker_visit_handlers(broker, frame, send_frame);
-    payload_unref(&frame);
-}
-
-static void serve_held(struct broker *broker) {
-    struct handler *handler = TAILQ_FIRST(&broker->handlers);
-    while (handler != NULL) {
-        struct handler *next = TAILQ_NEXT(handler, link);
-        handler_serve_held(handler);
-        handler = next;
-    }
-}
-
-static void hear_marker(struct broker *broker, struct slice payload, int sender_pid) {
-    switch (markers_hear(&broker->markers, payload, sender_pid, loop_now_ms(broker->loop))) {
+static void hear_marker(struct broker *broker, struct slice text, int sender_pid) {
+    struct source *source = broker->source;
+    switch (markers_hear(&broker->journal.markers, text, sender_pid, loop_now_ms(broker->loop))) {
     case MARKER_OWN:
-        listener_settle(&broker->listener);
-        broker->listen_fault[0] = '\0';
-        broker_judge(broker);
-        canary_on_heard(&broker->canary);
-        serve_held(broker);
+        source->kind->settle(source);
+        condition_on_proved(&broker->condition, CONDITION_LISTEN);
+        canary_on_heard(&broker->journal.canary);
+        source->kind->verify(source);
+        handlers_serve_held(&broker->handlers);
         return;
     case MARKER_FOREIGN:
+    case MARKER_EARLY:
         return;
     case MARKER_BAD:
-        note_bad(broker, MARKER_CHANNEL, "it is no marker that can be trusted");
+        note_bad(broker, CHANNEL_OF_MARKERS, "the marker is malformed or cannot be trusted");
         return;
     }
 }
 
-/* A durable event may be new in the table, or somebody's rights to a connection are less. */
-static void hear_hint(struct broker *broker, struct slice payload) {
+/* The table may have a new durable event, or a user may have fewer rights. Any role can send such
+ * hints, as fast as Postgres takes them, so they must be cheap. */
+static void hear_hint(struct broker *broker, struct slice text) {
     struct buf user = {0};
-    (void)table_ask_reading(&broker->table);
-    if (event_parse_recheck(payload, &user)) {
-        tell_recheck(broker, buf_slice(&user));
+    (void)table_ask_reading(&broker->journal.table);
+    if (event_parse_recheck(text, &user)) {
+        recheck_user(&broker->recheck, buf_slice(&user));
     }
     buf_release(&user);
 }
 
-void broker_receive(struct broker *broker, const char *channel, struct slice payload,
-                    int sender_pid) {
+static void broker_receive(void *self, const char *channel, struct slice text, int sender_pid) {
+    struct broker *broker = self;
     struct event event;
     const char *reason;
-    markers_count(&broker->markers);
-    broker->totals.notifications++;
-    broker->last_notification_ms = loop_now_ms(broker->loop);
-    broker->last_notification_wall_ms = wall_ms();
-    if (strcmp(channel, MARKER_CHANNEL) == 0) {
-        hear_marker(broker, payload, sender_pid);
-    } else if (strcmp(channel, SCHEMA_CHANNEL) == 0) {
-        hear_hint(broker, payload);
-    } else if (event_parse(&broker->parser, payload, &event, &reason)) {
-        broker_publish(broker, &event, HISTORY_EPHEMERAL);
+    markers_count(&broker->journal.markers);
+    canary_note_notification(&broker->journal.canary);
+    broker->intake.notifications++;
+    broker->intake.last_ms = wall_ms();
+    if (strcmp(channel, CHANNEL_OF_MARKERS) == 0) {
+        hear_marker(broker, text, sender_pid);
+    } else if (channels_is_hint(channel)) {
+        hear_hint(broker, text);
+    } else if (event_parse(&broker->parser, text, &event, &reason)) {
+        broker_publish(broker, &event, ENTRY_EPHEMERAL);
     } else {
         note_bad(broker, channel, reason);
     }
 }
 
-/* --- durable events ------------------------------------------------------------------------- */
+/* --- reports from the table --------------------------------------------------------------- */
 
-void broker_receive_row(struct broker *broker, const struct event_row *row) {
+/* A row that was inserted without the schema's functions cannot be sent. False if no client can
+ * miss it, because its topic's name is not valid. */
+static bool note_bad_row(struct broker *broker, const struct event_row *row, uint64_t id,
+                         const char *reason) {
+    broker->intake.bad_notifications++;
+    log_limited(&broker->bad_limit, LOG_LEVEL_WARNING,
+                "the event with id %" PRIu64 " in the table cannot be sent: %s", id, reason);
+    return topic_is_valid(row->topic);
+}
+
+static void on_gaps(void *self, const struct gap *gaps, size_t count, uint64_t id) {
+    struct broker *broker = self;
+    for (size_t i = 0; i < count; i++) {
+        history_note_pruned(&broker->journal.history, gap_topic(&gaps[i]), gaps[i].id);
+    }
+    handlers_tell_gaps(&broker->handlers, gaps, count, id);
+}
+
+/* An event that cannot be sent is a gap for clients with its topic. */
+static void on_row(void *self, const struct event_row *row, uint64_t id) {
+    struct broker *broker = self;
     struct event event;
     const char *reason;
     if (event_from_row(&broker->parser, row, &event, &reason)) {
-        broker_publish(broker, &event, HISTORY_DURABLE);
-    } else {
-        note_bad(broker, "the table", reason);
+        broker_publish(broker, &event, ENTRY_DURABLE);
+    } else if (note_bad_row(broker, row, id, reason)) {
+        char room[TOPIC_KEY_BYTES_MAX];
+        struct gap gap = gap_of(id, event_row_topic(row, room));
+        on_gaps(broker, &gap, 1, id);
     }
 }
 
-struct payload *broker_row_frame(struct broker *broker, const struct event_row *row, uint64_t id) {
+static struct payload *frame_of_row(void *self, const struct event_row *row, uint64_t id,
+                                    bool *is_missed) {
+    struct broker *broker = self;
     struct event event;
     struct position position = {.durable = id};
     const char *reason;
-    return event_from_row(&broker->parser, row, &event, &reason) ? frame_of(&event, true, &position)
-                                                                 : NULL;
-}
-
-/* Live clients are told now, in order with the rest; others when they come to it. */
-void broker_receive_gap(struct broker *broker, const struct page_gap *gap) {
-    struct slice topic = {gap->topic, gap->topic_length};
-    struct wire_refresh message = {.is_durable = true,
-                                   .topic = topic,
-                                   .reason = SSE_REFRESH_GAP,
-                                   .dropped = SSE_DROPPED_UNKNOWN};
-    struct handler *handler = TAILQ_FIRST(&broker->handlers);
-    history_note_pruned(&broker->history, topic, gap->id);
-    broker_position(broker, &message.position);
-    struct payload *frame = wire_encode_refresh(&message);
-    while (handler != NULL) {
-        struct handler *next = TAILQ_NEXT(handler, link);
-        handler_on_gap(handler, gap, frame);
-        handler = next;
+    if (event_from_row(&broker->parser, row, &event, &reason)) {
+        *is_missed = false;
+        return frame_of(&event, true, &position);
     }
-    payload_unref(&frame);
+    *is_missed = note_bad_row(broker, row, id, reason);
+    return NULL;
 }
 
-void broker_on_table_looked(struct broker *broker) {
-    broker->table_fault[0] = '\0';
-    broker_judge(broker);
+static void on_table_read(void *self) {
+    struct broker *broker = self;
+    handlers_serve_held(&broker->handlers);
 }
 
-void broker_on_table_read(struct broker *broker) {
-    serve_held(broker);
-}
-
-static void wake_resuming(struct broker *broker) {
-    struct handler *handler;
-    TAILQ_FOREACH(handler, &broker->handlers, link) {
-        if (handler->state == HANDLER_RESUMING) {
-            handler_refill_soon(handler);
-        }
-    }
-}
-
-void broker_on_page(struct broker *broker, struct page *page) {
-    struct replay *replay;
-    while ((replay = TAILQ_FIRST(&page->waiting)) != NULL) {
-        replay_on_page(replay);
-    }
-    wake_resuming(broker);
-}
-
-/* What somebody has up to an id of another table is nothing that this one can go on from: so it
- * goes on from its head, and everybody is told. */
-static void tell_table_changed(struct broker *broker) {
-    struct wire_refresh message = {
-        .is_durable = true, .reason = SSE_REFRESH_GAP, .dropped = SSE_DROPPED_UNKNOWN};
-    struct handler *handler = TAILQ_FIRST(&broker->handlers);
-    broker_position(broker, &message.position);
-    struct payload *frame = wire_encode_refresh(&message);
-    while (handler != NULL) {
-        struct handler *next = TAILQ_NEXT(handler, link);
-        handler_on_table_changed(handler, frame);
-        handler = next;
-    }
-    payload_unref(&frame);
-}
-
-void broker_on_table_changed(struct broker *broker, bool was_known) {
+static void on_table_changed(void *self, bool was_known) {
+    struct broker *broker = self;
+    struct journal *journal = &broker->journal;
     if (was_known) {
-        history_forget(&broker->history);
+        history_forget(&journal->history);
     }
-    history_start_durable(&broker->history, broker->table.head);
+    history_start_durable(&journal->history, journal->table.head);
     if (was_known) {
-        tell_table_changed(broker);
+        handlers_on_table_changed(&broker->handlers);
     }
-    broker_judge(broker);
-    serve_held(broker);
+    handlers_serve_held(&broker->handlers);
 }
 
-/* --- condition ----------------------------------------------------------------------------
- *
- * A connection that is up again has proved nothing yet: its fault stands until a statement has
- * completed on the query connection, or a marker has come back on LISTEN. */
-
-bool broker_is_listening(const struct broker *broker) {
-    return broker->listener.is_listening;
+static void on_table_proved(void *self) {
+    struct broker *broker = self;
+    condition_on_proved(&broker->condition, CONDITION_TABLE);
 }
 
-void broker_judge(struct broker *broker) {
-    const char *fault = "";
-    if (!broker_is_listening(broker)) {
-        fault =
-            broker->listen_fault[0] != '\0' ? broker->listen_fault : "LISTEN is not in force yet";
-    } else if (broker->query_fault[0] != '\0') {
-        fault = broker->query_fault;
-    } else if (!canary_is_connected(&broker->canary)) {
-        fault = "the query connection is not up yet";
-    } else {
-        fault = broker->listen_fault[0] != '\0' ? broker->listen_fault : broker->table_fault;
-    }
-    if (fault[0] == '\0') {
-        broker->degraded_since_ms = 0;
-    } else if (broker->degraded_since_ms == 0) {
-        broker->degraded_since_ms = wall_ms();
-    }
-    snprintf(broker->degraded_reason, sizeof broker->degraded_reason, "%s", fault);
+static void on_table_lost(void *self, const char *reason) {
+    struct broker *broker = self;
+    condition_on_lost(&broker->condition, CONDITION_TABLE, reason);
 }
 
-static void note_error(struct broker *broker, char *place, const char *kind, const char *reason) {
-    snprintf(place, BROKER_REASON_BYTES, "%s: %s", kind, reason);
-    log_warning("%s", place);
-    broker->totals.errors++;
-    broker->last_error_ms = wall_ms();
-    broker_judge(broker);
+/* The markers' connection connects again, too: its server shows whether the table's connection or
+ * LISTEN is at the wrong one. */
+static void on_table_astray(void *self) {
+    struct broker *broker = self;
+    canary_renew(&broker->journal.canary);
+    condition_set_query_up(&broker->condition, false);
 }
 
-/* Whatever was sent while nobody listened is missing, and everybody is told so, before anything
- * that was received afterwards: live clients now, the others when they come to this place. */
+/* --- reports from the markers' connection ------------------------------------------------- */
+
+static void on_canary_connected(void *self) {
+    struct broker *broker = self;
+    condition_set_query_up(&broker->condition, true);
+}
+
+static void on_canary_lost(void *self, const char *reason) {
+    struct broker *broker = self;
+    condition_on_lost(&broker->condition, CONDITION_QUERY, reason);
+}
+
+static void on_canary_completed(void *self, double queue_usage) {
+    struct broker *broker = self;
+    condition_on_queue_usage(&broker->condition, queue_usage);
+    condition_on_proved(&broker->condition, CONDITION_QUERY);
+}
+
+static void on_not_heard(void *self, const char *reason) {
+    struct broker *broker = self;
+    broker->source->kind->give_up(broker->source, reason);
+}
+
+/* --- reports from the source -------------------------------------------------------------- */
+
+/* Events that were sent while LISTEN was lost are missing. All clients are told before they get a
+ * later event: live clients now, replays when they come to this place. */
 static void tell_break(struct broker *broker) {
+    struct journal *journal = &broker->journal;
     struct wire_refresh message = {.reason = SSE_REFRESH_GAP, .dropped = SSE_DROPPED_UNKNOWN};
-    markers_break(&broker->markers, loop_now_ms(broker->loop));
-    broker_position(broker, &message.position);
-    struct cursor at = broker_cursor(broker);
+    markers_break(&journal->markers, loop_now_ms(broker->loop));
+    journal_position(journal, &message.position);
+    struct cursor at = journal_cursor(journal);
     struct payload *frame = wire_encode_refresh(&message);
-    history_add(&broker->history, HISTORY_BREAK, NULL, &at, frame);
-    broker_visit_handlers(broker, frame, send_frame);
+    history_add(&journal->history, ENTRY_BREAK, NULL, &at, frame);
+    handlers_send(&broker->handlers, frame);
     payload_unref(&frame);
-    tell_recheck(broker, (struct slice){"", 0}); /* nobody heard whose rights have changed */
+    recheck_everybody(&broker->recheck); /* hints about rights may have been missed */
 }
 
-static void tell_hook(struct broker *broker, enum hook_event event, const char *reason) {
-    struct hook_facts facts = {.reason = reason, .attempt = broker->attempts};
-    hook_tell(&broker->hook, event, &facts);
+static void on_attempt(void *self) {
+    struct broker *broker = self;
+    condition_on_attempt(&broker->condition);
 }
 
-void broker_on_attempt(struct broker *broker) {
-    broker->attempts++;
-    if (broker->has_listened || broker->attempts > 1) {
-        broker->totals.reconnect_attempts++;
-        tell_hook(broker, HOOK_RECONNECT_ATTEMPT, broker->listen_fault);
-    }
-}
-
-void broker_on_listening(struct broker *broker) {
-    log_info("listening");
-    tell_hook(broker, broker->has_listened ? HOOK_RECONNECT_SUCCESS : HOOK_CONNECT, NULL);
-    broker->attempts = 0;
-    broker->listening_since_ms = wall_ms();
-    bool is_again = broker->has_listened;
-    broker->has_listened = true;
-    if (is_again) {
-        broker->totals.reconnects++;
+/* If LISTEN was lost before, the other connections connect again: the address may lead to another
+ * server now. */
+static void on_listening(void *self) {
+    struct broker *broker = self;
+    bool is_back = broker->condition.has_listened;
+    broker->journal.is_listening = true;
+    condition_on_listening(&broker->condition);
+    if (is_back) {
         tell_break(broker);
+        canary_renew(&broker->journal.canary);
+        condition_set_query_up(&broker->condition, false);
+        table_renew(&broker->journal.table);
     }
-    broker_judge(broker);
-    serve_held(broker);
-    canary_on_listening(&broker->canary);
-    table_on_listening(&broker->table, is_again);
+    handlers_serve_held(&broker->handlers);
+}
+
+static void on_verified(void *self, const char *server, uint64_t server_us) {
+    struct broker *broker = self;
+    snprintf(broker->server.answer, sizeof broker->server.answer, "%s", server);
+    markers_trust(&broker->journal.markers, server_us);
+    canary_on_verified(&broker->journal.canary);
+    table_on_verified(&broker->journal.table);
 }
 
 static void on_hook_done(void *owner) {
@@ -338,138 +290,106 @@ static void on_hook_done(void *owner) {
     loop_stop(broker->loop);
 }
 
-/* The hook has the last word. */
-static void give_up(struct broker *broker) {
-    listener_stop(&broker->listener);
-    snprintf(broker->exit_reason, sizeof broker->exit_reason, "gave up after %llu attempts: %.200s",
-             (unsigned long long)broker->attempts, broker->listen_fault);
-    tell_hook(broker, HOOK_RECONNECT_FAILED, broker->listen_fault);
-    hook_finish(&broker->hook, broker, on_hook_done);
-}
-
-void broker_on_deaf(struct broker *broker, const char *reason) {
-    uint64_t most = (uint64_t)broker->config->reconnect_attempts;
-    canary_on_deaf(&broker->canary);
-    note_error(broker, broker->listen_fault, "the LISTEN connection is down", reason);
-    if (broker->attempts == 0) {
-        tell_hook(broker, HOOK_DISCONNECT, broker->listen_fault);
-    } else if (most > 0 && broker->attempts >= most) {
-        give_up(broker);
-    } else {
-        tell_hook(broker, HOOK_ERROR, broker->listen_fault);
+static void on_lost(void *self, const char *reason) {
+    struct broker *broker = self;
+    broker->journal.is_listening = false;
+    broker->server = (struct server){0};
+    canary_on_deaf(&broker->journal.canary);
+    if (condition_on_deaf(&broker->condition, reason)) {
+        broker->source->kind->stop(broker->source);
+        condition_give_up(&broker->condition, broker->exit_reason, broker, on_hook_done);
     }
 }
 
-void broker_on_query_completed(struct broker *broker) {
-    broker->query_fault[0] = '\0';
-    broker_judge(broker);
-}
-
-void broker_on_query_lost(struct broker *broker, const char *reason) {
-    struct hook_facts facts = {.reason = broker->query_fault};
-    note_error(broker, broker->query_fault, "the query connection is down", reason);
-    hook_tell(&broker->hook, HOOK_ERROR, &facts);
-}
-
-void broker_on_table_lost(struct broker *broker, const char *reason) {
-    struct hook_facts facts = {.reason = broker->table_fault};
-    note_error(broker, broker->table_fault, "the table of durable events cannot be read", reason);
-    hook_tell(&broker->hook, HOOK_ERROR, &facts);
-}
-
-/* Once for each time that it rises above queue_warn. */
-void broker_on_queue_usage(struct broker *broker, double usage) {
-    char reason[BROKER_REASON_BYTES];
-    double most = (double)broker->config->queue_warn / CONFIG_FRACTION_ONE;
-    bool was_high = broker->queue_is_high;
-    broker->queue_is_high = usage > most;
-    if (was_high || !broker->queue_is_high) {
-        return;
-    }
-    snprintf(reason, sizeof reason,
-             "Postgres' NOTIFY queue is %.4g %% full: does a session that listens stay in a "
-             "transaction?",
-             100 * usage);
-    log_limited(&broker->queue_limit, LOG_LEVEL_WARNING, "%s", reason);
-    broker->totals.queue_warnings++;
-    broker->last_queue_warning_ms = wall_ms();
-    struct hook_facts facts = {.reason = reason, .queue_usage = usage};
-    hook_tell(&broker->hook, HOOK_QUEUE_WARNING, &facts);
-}
-
-void broker_refuse_database(struct broker *broker, const char *encoding) {
-    snprintf(broker->exit_reason, sizeof broker->exit_reason,
-             "the database's encoding is %s: pgsse serves UTF8 and SQL_ASCII", encoding);
+static void on_refused(void *self, const char *reason) {
+    struct broker *broker = self;
+    snprintf(broker->exit_reason, sizeof broker->exit_reason, "%s", reason);
     broker->exit_status = CONFIG_EXIT_STATUS;
     loop_stop(broker->loop);
 }
 
-/* --- health ------------------------------------------------------------------------------- */
+/* --- rights ------------------------------------------------------------------------------- */
 
-static void on_health(void *owner, uint64_t token, uint16_t status, struct slice document) {
-    static const char busy[] =
-        "{\"status\":\"degraded\",\"reason\":\"the handler does not keep up\"}";
-    struct wire_document message = {token, status, document};
-    handler_take_document(owner, &message, slice_of(busy));
+static void tell_recheck(void *owner, struct slice user) {
+    struct broker *broker = owner;
+    struct payload *frame = wire_encode_recheck(user);
+    handlers_send(&broker->handlers, frame);
+    payload_unref(&frame);
 }
 
-void broker_ask_health(struct broker *broker, struct handler *handler, uint64_t token,
-                       uint32_t limit) {
-    health_ask(&broker->health, limit, handler, token, on_health);
+static uint64_t count_user_streams(void *owner) {
+    const struct broker *broker = owner;
+    return overview_user_streams(&broker->overview);
 }
 
-void broker_on_report(struct broker *broker, uint32_t before, uint32_t serial) {
-    health_on_report(&broker->health, before, serial);
-}
+/* --- start and end ------------------------------------------------------------------------ */
 
-void broker_on_handler_closed(struct broker *broker, struct handler *handler) {
-    health_cancel(&broker->health, handler);
-    health_on_report(&broker->health, handler->report_given, handler->report_asked);
-}
-
-/* --- life --------------------------------------------------------------------------------- */
-
-static void tell_position(struct handler *handler, void *argument) {
-    (void)argument;
-    handler_tell_position(handler);
-}
-
-/* Clients without events get fresh positions with their heartbeats. */
+/* Sends the head to handlers, so that clients without events get new positions with their
+ * heartbeats. */
 static void on_tick(struct loop_timer *timer) {
     struct broker *broker = container_of(timer, struct broker, tick);
-    broker_visit_handlers(broker, NULL, tell_position);
+    handlers_tell_position(&broker->handlers);
     loop_timer_start(broker->loop, timer, BROKER_TICK_MS, on_tick);
 }
 
-struct broker *broker_create(struct loop *loop, const struct config *config) {
+static void journal_begin(struct broker *broker) {
+    struct journal *journal = &broker->journal;
+    const struct config *config = broker->config;
+    struct table_owner table_owner = {broker,          on_row,        on_gaps,
+                                      frame_of_row,    on_table_read, on_table_changed,
+                                      on_table_proved, on_table_lost, on_table_astray};
+    struct canary_owner canary_owner = {broker, on_canary_connected, on_canary_lost,
+                                        on_canary_completed, on_not_heard};
+    journal->config = config;
+    topics_init(&journal->topics);
+    history_init(&journal->history, &journal->topics, (size_t)config->history_bytes,
+                 (size_t)config->ring_capacity);
+    markers_init(&journal->markers, config->marker_memory, broker->channels.names,
+                 broker->channels.count, loop_now_ms(broker->loop));
+    table_init(&journal->table, broker->loop, config, &broker->server, &table_owner);
+    canary_init(&journal->canary, broker->loop, config, &journal->markers, &broker->server,
+                &canary_owner);
+}
+
+struct broker *broker_create(struct loop *loop, const struct config *config,
+                             source_create *create_source) {
     struct broker *broker = must_zalloc(sizeof *broker);
+    struct source_owner owner = {broker,  on_attempt,     on_listening, on_verified,
+                                 on_lost, broker_receive, on_refused};
     broker->loop = loop;
     broker->config = config;
-    TAILQ_INIT(&broker->handlers);
-    topics_init(&broker->topics);
-    listener_init(&broker->listener, broker);
-    canary_init(&broker->canary, broker);
-    table_init(&broker->table, broker);
-    health_init(&broker->health, broker);
-    hook_init(&broker->hook, loop, config->hook, config->hook_timeout);
-    markers_init(&broker->markers, config->marker_memory, broker->listener.channels,
-                 LISTENER_CHANNELS, loop_now_ms(loop));
-    history_init(&broker->history, &broker->topics, (size_t)config->history_bytes,
-                 (size_t)config->ring_capacity);
-    broker_judge(broker);
+    channels_init(&broker->channels);
+    broker->source = create_source(loop, config, &broker->channels, &owner);
+    journal_begin(broker);
+    condition_init(&broker->condition, loop, config);
+    broker->overview = (struct overview){&broker->journal, &broker->intake, &broker->condition,
+                                         &broker->handlers.list};
+    health_init(&broker->health, loop, &broker->overview);
+    handlers_init(&broker->handlers, loop, &broker->journal, &broker->condition, &broker->health);
+    recheck_init(&broker->recheck, loop,
+                 &(struct recheck_owner){broker, tell_recheck, count_user_streams});
     return broker;
 }
 
 bool broker_start(struct broker *broker, char *reason) {
-    if (!door_open(&broker->door, broker, reason, BROKER_REASON_BYTES) ||
-        !status_open(&broker->status, broker, reason, BROKER_REASON_BYTES)) {
+    if (!door_open(&broker->door, &broker->handlers, reason, BROKER_REASON_BYTES) ||
+        !status_open(&broker->status, broker->loop, broker->config, &broker->health, reason,
+                     BROKER_REASON_BYTES)) {
         return false;
     }
-    listener_start(&broker->listener);
-    canary_start(&broker->canary);
-    table_start(&broker->table);
+    broker->source->kind->start(broker->source);
+    canary_start(&broker->journal.canary);
+    table_start(&broker->journal.table);
     loop_timer_start(broker->loop, &broker->tick, BROKER_TICK_MS, on_tick);
     return true;
+}
+
+static void journal_end(struct journal *journal) {
+    canary_release(&journal->canary);
+    table_release(&journal->table);
+    history_release(&journal->history);
+    topics_release(&journal->topics);
+    markers_release(&journal->markers);
 }
 
 void broker_destroy(struct broker **place) {
@@ -477,20 +397,13 @@ void broker_destroy(struct broker **place) {
     *place = NULL;
     door_close(&broker->door);
     status_close(&broker->status);
-    struct handler *handler;
-    while ((handler = TAILQ_FIRST(&broker->handlers)) != NULL) {
-        handler_close(handler, "the broker stops");
-    }
-    loop_reap(broker->loop); /* their replays may wait for pages */
+    handlers_release(&broker->handlers);
     loop_timer_stop(broker->loop, &broker->tick);
-    listener_release(&broker->listener);
-    canary_release(&broker->canary);
-    table_release(&broker->table);
+    broker->source->kind->destroy(broker->source);
     health_release(&broker->health);
-    history_release(&broker->history);
-    hook_release(&broker->hook);
-    topics_release(&broker->topics);
-    markers_release(&broker->markers);
+    recheck_release(&broker->recheck);
+    journal_end(&broker->journal);
+    condition_release(&broker->condition);
     event_parser_release(&broker->parser);
     loop_reap(broker->loop);
     free(broker);

@@ -1,21 +1,36 @@
-/* The second connection: sends the broker's markers, and watches that they are heard.
+/* The second connection: sends the broker's markers, and checks that they are heard.
  *
- * Every canary_interval or queue_poll, whichever is shorter, and at once when LISTEN has come into
- * force, a marker goes to Postgres here and comes back on the LISTEN connection. That proves in one
- * stroke that both connections reach the same server, that it commits, and that it still delivers:
+ * Every canary_interval or queue_poll, whichever is shorter, and at once when LISTEN is verified, a
+ * marker is sent on this connection and comes back on the LISTEN connection. That proves that both
+ * connections reach the same server, that the server commits, and that it still delivers:
  *
  *   statement does not complete in canary_timeout  ->  this connection is replaced
+ *   statement completed, at another server than
+ *   LISTEN's                                       ->  LISTEN is given up at once
  *   statement completed, marker not heard, and no
- *   other notification either, in canary_timeout   ->  LISTEN is deaf and is given up
+ *   other notification either, in canary_timeout;
+ *   or not in CANARY_PATIENCE times as long        ->  LISTEN is deaf and is given up
+ *
+ * The owner makes sure that LISTEN, this connection and the table's connection reach the same
+ * server:
+ *
+ *   LISTEN comes back             ->  the other two connect again: the address may have changed
+ *   the markers' connection is    ->  LISTEN is given up. That connection is the younger one, so
+ *   at another server                 the address has changed since LISTEN connected
+ *   the table's connection is     ->  it is given up, and the markers' connection connects again:
+ *   at another server                 its server shows which of LISTEN and the table is right
  *
  * LISTEN itself never sends: a commit that waits would make it deaf. */
 #pragma once
 
+#include "config.h"
+#include "loop.h"
+#include "markers.h"
 #include "pg.h"
-
-struct broker;
+#include "server.h"
 
 enum {
+    CANARY_PATIENCE = 6, /* canary_timeouts that notifications before a marker may take */
     CANARY_BARRIER_MS = 100,
     CANARY_BARRIERS_AT_ONCE = 100,
     CANARY_BARRIER_COST_MS = 1000,
@@ -27,42 +42,67 @@ enum canary_state {
     CANARY_FLYING,  /* the statement has completed, the marker was not heard yet */
 };
 
+struct canary_owner {
+    void *self;
+    void (*on_connected)(void *self);
+    void (*on_lost)(void *self, const char *reason);
+    /* A statement has completed; usage: of Postgres' NOTIFY queue, 0 to 1. */
+    void (*on_completed)(void *self, double usage);
+    /* LISTEN does not hear what is sent here: why. */
+    void (*on_not_heard)(void *self, const char *reason);
+};
+
 struct canary {
-    struct broker *broker; /* borrowed */
-    struct pg *pg;         /* owned */
-    struct loop_timer due; /* RESTING: the next marker */
-    struct loop_timer timeout;
+    struct canary_owner owner;
+    struct loop *loop; /* borrowed, as are the next three */
+    const struct config *config;
+    struct markers *markers;     /* the next marker is drawn there */
+    const struct server *server; /* LISTEN's; while it is not known, nothing is sent */
+    struct pg *pg;               /* owned */
+    struct loop_timer due;       /* RESTING: the next marker */
+    struct loop_timer timeout;   /* FLYING */
     enum canary_state state;
     uint64_t sent;       /* markers, since the start */
     uint64_t heard;      /* the number of the newest of them that came back */
-    uint64_t asked;      /* a subscription waits for that one */
+    uint64_t asked;      /* the newest number that a subscription waits for */
     int64_t sent_ms;     /* the last one */
-    int64_t barriers_ms; /* until when barriers are spent: see canary_ask_barrier */
+    int64_t barriers_ms; /* barriers are used up until then: see canary_ask_barrier */
     bool was_heard;      /* SENDING: the marker came back before the statement's own answer */
-    bool is_stale;       /* SENDING: the marker is from before the LISTEN that is in force */
     int64_t sent_us;
     int64_t completed_ms; /* FLYING: since when the marker should have been heard */
+    int64_t heard_ms;     /* the last notification of any kind; 0: none yet */
     double round_trip_ms; /* of the last marker heard; -1: none yet */
     double queue_usage; /* of Postgres' NOTIFY queue, 0 to 1, asked with each marker; -1: not yet */
 };
 
-void canary_init(struct canary *canary, struct broker *broker);
+void canary_init(struct canary *canary, struct loop *loop, const struct config *config,
+                 struct markers *markers, const struct server *server,
+                 const struct canary_owner *owner);
 void canary_start(struct canary *canary);
 void canary_release(struct canary *canary);
 
-/* LISTEN has come into force: a marker is due now, and what flies does not count any more. */
-void canary_on_listening(struct canary *canary);
+/* LISTEN is verified: a marker is due now. */
+void canary_on_verified(struct canary *canary);
+
+/* Connects again, perhaps to another server. A marker that is still on its way is ignored. */
+void canary_renew(struct canary *canary);
 
 /* LISTEN was lost: nothing can be heard. */
 void canary_on_deaf(struct canary *canary);
 
+/* A notification was heard, of whatever kind: LISTEN is not deaf yet. */
+static inline void canary_note_notification(struct canary *canary) {
+    canary->heard_ms = loop_now_ms(canary->loop);
+}
+
 /* Our marker was heard. */
 void canary_on_heard(struct canary *canary);
 
-/* Sends a marker soon, not only when it is due, and returns its number: it will be sent after now.
- * A barrier: see replay.h. However many ask, there is at most one in CANARY_BARRIER_MS, and after
- * CANARY_BARRIERS_AT_ONCE, for as long as it goes on, one in CANARY_BARRIER_COST_MS: every broker
- * remembers every marker, and strange positions must not push out the others. */
+/* Asks for a barrier (see replay.h): a marker that is sent after this call, soon, without waiting
+ * for canary_interval. Returns its number. However many clients ask, at most one barrier is sent in
+ * CANARY_BARRIER_MS. After CANARY_BARRIERS_AT_ONCE in a row it is one in CANARY_BARRIER_COST_MS:
+ * every broker remembers every marker, so clients with invented positions must not push out the
+ * markers that others need. */
 uint64_t canary_ask_barrier(struct canary *canary) must_check;
 
 /* The marker with that number, or a later one, was heard. */

@@ -1,23 +1,34 @@
-/* What the broker tells of itself, as JSON. The one file that knows json-c. */
+/* The documents that the broker makes about itself, as JSON. The one file that knows json-c. */
 #pragma once
 
-#include "buf.h"
+#include "wire.h"
 
-struct broker;
+struct survey;
+struct overview;
 
-/* A list of topics, or of channels, ends there, however many more are asked for. */
-enum { DOCUMENT_LIST_BYTES_MAX = 512 * 1024 };
+/* Who may read the document. The messages of Postgres and libpq may name hosts, ports, paths, users
+ * and roles: only LOCAL documents contain them. PUBLIC ones name the kind of fault. */
+enum document_scope { DOCUMENT_PUBLIC, DOCUMENT_LOCAL };
+enum { DOCUMENT_SCOPES = DOCUMENT_LOCAL + 1 };
 
-/* Health: limit topics at most; totals are never cut. Appends to *out, as the others do. */
-void document_health(struct broker *broker, uint32_t limit, struct buf *out);
+/* All functions append to *out. The survey must be DONE. */
 
-/* {"status":"ok","message":"all is well","timestamp":"..."}: for those who only want to know. */
-void document_short_health(const struct broker *broker, struct buf *out);
+/* Health, with that list of topics (listing.h). */
+void document_health(const struct overview *overview, const struct survey *survey,
+                     enum document_scope scope, struct slice list, struct buf *out);
 
-/* Of HTTP, that goes with both. */
-uint16_t document_health_status(const struct broker *broker) must_check;
+/* {"status":"ok","message":"all is well","timestamp":"..."}. It is public, and needs no survey. */
+void document_short_health(const struct overview *overview, struct buf *out);
 
-/* How many connections (streams of the third door) are open on this machine:
- * {"count":2,"activeConnections":2,"totalConnections":2,"byChannel":{"a":2,"b":1}}. One counts from
- * ACCEPTED on. */
-void document_connections(const struct broker *broker, struct buf *out);
+/* The HTTP status for both health documents. */
+uint16_t document_health_status(const struct overview *overview) must_check;
+
+/* {"count":2,"activeConnections":2,"totalConnections":2,"byChannel":{"a":2,"b":1}}: existing
+ * clients know these names. A user stream counts from ACCEPTED on. */
+void document_user_streams(const struct overview *overview, const struct survey *survey,
+                           struct buf *out);
+
+/* How many streams are open, on how many topics, and how many events they lost because they were
+ * too slow: {"connected_clients","active_topics","dropped_messages","timestamp"}. */
+void document_stream_stats(const struct overview *overview, const struct survey *survey,
+                           struct buf *out);

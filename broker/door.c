@@ -1,6 +1,6 @@
 #include "door.h"
 
-#include "broker.h"
+#include "descriptors.h"
 #include "log.h"
 #include "sock.h"
 
@@ -72,23 +72,29 @@ static void on_connection(void *owner, int fd) {
         close(fd);
         return;
     }
-    handler_create(door->broker, fd, pid);
+    if (fd >= descriptors_reserved_from()) {
+        log_limited(&limit, LOG_LEVEL_WARNING,
+                    "a handler is refused: too many descriptors are open (ulimit -Hn)");
+        close(fd);
+        return;
+    }
+    handler_create(door->handlers, fd, pid);
 }
 
-bool door_open(struct door *door, struct broker *broker, char *reason, size_t reason_bytes) {
-    *door = (struct door){.broker = broker};
-    if (!users_resolve(door, broker->config->handler_users, reason, reason_bytes) ||
-        !door_open_socket(broker->config, "broker.sock", &door->fd, door->path, reason,
+bool door_open(struct door *door, struct handlers *handlers, char *reason, size_t reason_bytes) {
+    *door = (struct door){.handlers = handlers};
+    if (!users_resolve(door, handlers->config->handler_users, reason, reason_bytes) ||
+        !door_open_socket(handlers->config, "broker.sock", &door->fd, door->path, reason,
                           reason_bytes)) {
         *door = (struct door){0};
         return false;
     }
-    acceptor_start(&door->acceptor, broker->loop, door->fd, door, on_connection);
+    acceptor_start(&door->acceptor, handlers->loop, door->fd, door, on_connection);
     return true;
 }
 
 void door_close(struct door *door) {
-    if (door->broker != NULL) {
+    if (door->handlers != NULL) {
         acceptor_stop(&door->acceptor);
         close(door->fd);
         unlink(door->path);

@@ -1,15 +1,13 @@
-/* Where handler processes come in: the socket broker.sock, and who may use it. */
+/* The socket broker.sock, where handler processes connect, and which users may use it. */
 #pragma once
 
 #include "acceptor.h"
-#include "config.h"
-
-struct broker;
+#include "handler.h"
 
 enum { DOOR_USERS_MAX = 64, DOOR_PATH_BYTES = 256 };
 
 struct door {
-    struct broker *broker; /* borrowed */
+    struct handlers *handlers; /* borrowed; NULL: the door is not open */
     struct acceptor acceptor;
     int fd;
     char path[DOOR_PATH_BYTES];
@@ -22,9 +20,11 @@ struct door {
 bool door_open_socket(const struct config *config, const char *name, int *fd,
                       char path[DOOR_PATH_BYTES], char *reason, size_t reason_bytes) must_check;
 
-/* Processes of root, of our own user and of handler_users become handlers; others are closed. */
-bool door_open(struct door *door, struct broker *broker, char *reason,
+/* Accepts processes of root, of the broker's own user and of handler_users; connections of others
+ * are closed. While descriptors are short, all new connections are closed, so that LISTEN can still
+ * reconnect. */
+bool door_open(struct door *door, struct handlers *handlers, char *reason,
                size_t reason_bytes) must_check;
 
-/* Removes the socket, too. Harmless when it was never opened (zero-initialised). */
+/* Also removes the socket file. Harmless when it was never opened (zero-initialised). */
 void door_close(struct door *door);

@@ -5,7 +5,7 @@
 #include "topic.h"
 #include "utf8.h"
 
-/* The members that matter, as they were sent; text.length 0: absent. */
+/* The members that are used, unparsed; text.length 0: absent. */
 struct members {
     struct json_value topic, data, event, id, retry, comment, text, tenant;
 };
@@ -35,7 +35,7 @@ static bool is_absent(struct json_value value) {
     return value.text.length == 0 || value.type == JSON_NULL;
 }
 
-/* Decodes an optional string; absent is empty. False if it is something else than a string. */
+/* Decodes an optional string; absent is empty. False if it is not a string. */
 static bool read_string(struct json_value value, struct buf *out) {
     out->length = 0;
     if (is_absent(value)) {
@@ -52,16 +52,29 @@ static const char bad_topic[] =
     "\"topic\" must be a string of 1 to 255 bytes without control characters";
 static const char bad_type[] =
     "\"event\" must be a string of at most 255 bytes without control characters";
+static const char reserved_type[] =
+    "\"event\" is one of " EVENT_TYPES_RESERVED_TEXT ": the stream's own";
 static const char bad_comment[] = "\"comment\" must be a string";
+static const char too_large[] = "it has more than 1048576 bytes";
 static const char bad_id[] = "\"id\" must be 1 to 64 of [A-Za-z0-9_.-]";
 
-static bool check_names(const struct event_parser *parser, const char **reason) {
-    if (!topic_is_valid(buf_slice(&parser->topic))) {
+static bool check_names(struct event_parser *parser, const char **reason) {
+    struct slice topic = buf_slice(&parser->topic);
+    parser->key = topic_key_make(parser->room, (struct slice){0}, topic);
+    if (topic_key_is_none(parser->key)) {
         *reason = bad_topic;
+        return false;
+    }
+    if (topic_is_pattern(topic) && !slice_is(topic, TOPIC_BROADCAST)) {
+        *reason = "\"topic\" ends in \"*\": that is a pattern, and no topic";
         return false;
     }
     if (parser->type.length > 0 && !event_type_is_valid(buf_slice(&parser->type))) {
         *reason = bad_type;
+        return false;
+    }
+    if (event_type_is_reserved(buf_slice(&parser->type))) {
+        *reason = reserved_type;
         return false;
     }
     if (parser->publisher_id.length > 0 &&
@@ -103,6 +116,10 @@ static bool read_retry(const struct members *members, struct sse_event *sse, con
     return true;
 }
 
+static bool is_text(const struct members *members) {
+    return slice_is(members->text.text, "true") && members->data.type == JSON_STRING;
+}
+
 static bool read_data(struct event_parser *parser, const struct members *members,
                       const char **reason) {
     parser->data.length = 0;
@@ -114,7 +131,7 @@ static bool read_data(struct event_parser *parser, const struct members *members
         *reason = "\"text\" must be true or false";
         return false;
     }
-    if (slice_is(members->text.text, "true") && members->data.type == JSON_STRING) {
+    if (is_text(members)) {
         json_string_decode(members->data, &parser->data);
     } else {
         json_compact(members->data, &parser->data);
@@ -122,10 +139,14 @@ static bool read_data(struct event_parser *parser, const struct members *members
     return true;
 }
 
-static bool parse_object(struct slice payload, struct members *members, const char **reason) {
+static bool parse_object(struct slice text, struct members *members, const char **reason) {
     struct json_value document;
     struct json_error error;
-    if (!json_parse(payload, &document, &error)) {
+    if (text.length > EVENT_BYTES_MAX) {
+        *reason = too_large;
+        return false;
+    }
+    if (!json_parse(text, &document, &error)) {
         *reason = error.message;
         return false;
     }
@@ -148,7 +169,7 @@ static void build(struct event_parser *parser, struct sse_event *sse, struct eve
     parser->body.length = 0;
     event->id_at = sse_event_body(&parser->body, sse);
     event->body = buf_slice(&parser->body);
-    event->topic = buf_slice(&parser->topic);
+    event->topic = parser->key;
     event->publisher_id = buf_slice(&parser->publisher_id);
 }
 
@@ -157,29 +178,42 @@ static void copy(struct buf *place, struct slice text) {
     buf_append_slice(place, text);
 }
 
-bool event_parse(struct event_parser *parser, struct slice payload, struct event *event,
+bool event_parse(struct event_parser *parser, struct slice text, struct event *event,
                  const char **reason) {
     struct members members = {0};
     struct sse_event sse = {0};
-    if (!parse_object(payload, &members, reason) || !read_names(parser, &members, reason) ||
+    if (!parse_object(text, &members, reason) || !read_names(parser, &members, reason) ||
         !read_retry(&members, &sse, reason) || !read_data(parser, &members, reason)) {
         return false;
     }
     build(parser, &sse, event);
+    event->is_text = is_text(&members);
     return true;
+}
+
+static bool parse_row(const struct event_row *row, struct json_value *data, const char **reason) {
+    struct json_error error;
+    if (row->data.length + row->comment.length > EVENT_BYTES_MAX) {
+        *reason = too_large;
+        return false;
+    }
+    if (row->data.length == 0) {
+        *reason = "its data is too large, or missing"; /* pgsse.page cuts large data */
+        return false;
+    }
+    if (!json_parse(row->data, data, &error)) {
+        *reason = error.message;
+        return false;
+    }
+    *reason = bad_comment;
+    return utf8_is_valid(row->comment);
 }
 
 bool event_from_row(struct event_parser *parser, const struct event_row *row, struct event *event,
                     const char **reason) {
     struct json_value data;
-    struct json_error error;
     struct sse_event sse = {0};
-    if (!json_parse(row->data, &data, &error)) {
-        *reason = error.message;
-        return false;
-    }
-    if (!utf8_is_valid(row->comment)) {
-        *reason = bad_comment;
+    if (!parse_row(row, &data, reason)) {
         return false;
     }
     struct members members = {
@@ -196,15 +230,21 @@ bool event_from_row(struct event_parser *parser, const struct event_row *row, st
         return false;
     }
     build(parser, &sse, event);
+    event->is_text = is_text(&members);
     return true;
 }
 
-bool event_parse_recheck(struct slice payload, struct buf *user) {
+struct topic_key event_row_topic(const struct event_row *row, char room[TOPIC_KEY_BYTES_MAX]) {
+    return topic_key_make(room, (struct slice){0}, row->topic);
+}
+
+bool event_parse_recheck(struct slice text, struct buf *user) {
     struct json_value document;
     struct json_error error;
     struct json_value key;
     struct json_value value;
-    if (!json_parse(payload, &document, &error) || document.type != JSON_OBJECT) {
+    if (text.length > EVENT_BYTES_MAX || !json_parse(text, &document, &error) ||
+        document.type != JSON_OBJECT) {
         return false;
     }
     struct json_members members = {.object = document.text};

@@ -2,24 +2,32 @@
  *
  * The envelope is an object: {"topic":"alpha","data":<any JSON>}, and optionally
  *
- *   "event"    the type; null or "" is none; 1 to 255 bytes without control characters
+ *   "event"    the type; null or "" is none; 1 to 255 bytes without control characters, none of the
+ *              stream's own (event_type_is_reserved): with these a publisher could send every page
+ *              of a topic into a reload loop
  *   "id"       the publisher's own id: up to 64 of [A-Za-z0-9_.-]
  *   "retry"    0 to 3600000 (ms)
  *   "comment"  a text
- *   "text"     true: data is a string and is sent as its text, not as JSON
+ *   "text"     true: if data is a string, its text is sent, not JSON; other data are sent as JSON
  *   "nonce"    anything; it keeps Postgres from folding equal notifications of a transaction
  *
- * Other keys are ignored, of duplicate keys the last one wins, and null means absent, but for data.
- * An event with a "tenant" is refused: whoever sent it did not mean it for everybody. */
+ * Other keys are ignored. Of duplicate keys the last one wins. null means absent, except as data.
+ * An event with a "tenant" is refused: its publisher did not mean it for all clients. */
 #pragma once
 
 #include "buf.h"
+#include "topic_key.h"
 
-enum { EVENT_RETRY_MAX_MS = 3600000 };
+enum {
+    /* Limit for a notification, and for a row's data and comment; the schema has the same. A body
+     * is at most seven times as long, so it fits into a frame. */
+    EVENT_BYTES_MAX = 1024 * 1024,
+};
 
-/* The same from a row of the table (sql/pgsse.sql), which its functions have checked; but a row may
- * have been put there around them. Empty: none. */
+/* An event as a row of the table (sql/pgsse.sql). The schema's functions have checked its fields,
+ * but a row may have been inserted without them. Empty: none. */
 struct event_row {
+    struct slice tenant; /* empty: of the tenant "" */
     struct slice topic;
     struct slice type;
     struct slice data; /* JSON */
@@ -31,9 +39,10 @@ struct event_row {
 
 /* Slices point into the parser and are good until its next event. */
 struct event {
-    struct slice topic;
+    struct topic_key topic;
     struct slice publisher_id; /* empty: none */
     size_t id_at;              /* see sse_event_body */
+    bool is_text;              /* its data is a text; else JSON */
     struct slice body;
 };
 
@@ -45,15 +54,21 @@ struct event_parser {
     struct buf comment;
     struct buf data;
     struct buf body;
+    struct topic_key key; /* of topic, in room */
+    char room[TOPIC_KEY_BYTES_MAX];
 };
 
 /* False when it is no event: *reason is static and names the field. */
-bool event_parse(struct event_parser *parser, struct slice payload, struct event *event,
+bool event_parse(struct event_parser *parser, struct slice text, struct event *event,
                  const char **reason) must_check;
 bool event_from_row(struct event_parser *parser, const struct event_row *row, struct event *event,
                     const char **reason) must_check;
-/* A hint that a user's rights to channels have changed: {"recheck":"<user>"}. *user is appended to;
- * an empty one is everybody. */
-bool event_parse_recheck(struct slice payload, struct buf *user) must_check;
+/* The key of the row's topic, written into room; none if its name is not valid. */
+struct topic_key event_row_topic(const struct event_row *row,
+                                 char room[TOPIC_KEY_BYTES_MAX]) must_check;
+
+/* A hint that a user's rights to channels have changed: {"recheck":"<user>"}. Appends to *user; an
+ * empty user means all users. */
+bool event_parse_recheck(struct slice text, struct buf *user) must_check;
 
 void event_parser_release(struct event_parser *parser);

@@ -1,24 +1,22 @@
-/* One connected handler process: its frames in, its queue out.
+/* One connected handler process: reads its frames and writes what is delivered to it (delivery.h).
+ * What goes to all of them is in handlers.h.
  *
  * The life of a connection, changed in handler.c only:
  *
- *   GREETING    its HELLO has not come yet
- *   INTRODUCED  its RESUME has not come whole
- *   RESUMING    its live clients are being brought to the head (resume.h); its subscriptions wait
+ *   GREETING    waits for its HELLO
+ *   INTRODUCED  waits for the last part of its RESUME
+ *   RESUMING    its live clients are brought to the head (resume.h); new subscriptions wait
  *   SERVED      fan-out sends to it
  *   CLOSED      freed at the end of this turn
  *
- * Sending pushes a reference and marks the handler dirty; the flush phase writes. Replays fill the
- * queue only to a part, and again when it has drained. A handler that does not keep up, breaks the
- * protocol or goes away is closed with a reason. */
+ * A handler that does not keep up, breaks the protocol or goes away is closed with a reason. That
+ * happens only when its own socket is read, when its own timer is due, or in the flush phase: so no
+ * handler is closed while code walks the list of handlers or a handler's interests. */
 #pragma once
 
-#include "loop.h"
-#include "outq.h"
-#include "replay.h"
+#include "frame_socket.h"
+#include "health.h"
 #include "resume.h"
-
-struct broker;
 
 enum handler_state {
     HANDLER_GREETING,
@@ -28,77 +26,56 @@ enum handler_state {
     HANDLER_CLOSED,
 };
 
-/* A question for the position that cannot be answered yet. */
+/* All handlers, and what they share. */
+struct handlers {
+    struct loop *loop; /* borrowed, as is all but the list */
+    const struct config *config;
+    struct journal *journal;
+    struct condition *condition; /* errors that end a connection are counted there */
+    struct health *health;
+    struct delivery_list list; /* each one is part of a handler */
+};
+
+/* An ASK_POSITION that cannot be answered yet. */
 struct position_question {
     TAILQ_ENTRY(position_question) link;
     uint64_t token;
 };
 TAILQ_HEAD(question_list, position_question);
 
+/* A question of the handler for a document. */
+struct document_question {
+    struct health_request request;
+    struct handler *handler; /* borrowed: the owner */
+    uint64_t token;
+};
+
 struct handler {
-    struct broker *broker; /* borrowed */
-    TAILQ_ENTRY(handler) link;
+    struct handlers *handlers; /* borrowed */
+    struct delivery delivery;
     enum handler_state state;
-    pid_t pid; /* as the kernel says */
-    int fd;
-    struct loop_io io;
-    struct loop_timer deadline; /* for HELLO and RESUME, or for the rest of a frame begun */
-    struct loop_task flush;
+    pid_t pid; /* of the peer, as the kernel reports it */
+    struct frame_socket socket;
+    struct loop_timer deadline; /* for HELLO and RESUME, or for the rest of a frame */
     struct loop_task reap;
-    struct buf input;
-    struct outq output;
-    struct subscription_list subscriptions;
     struct resume resume;
-    struct replay *replays; /* owned; by token */
-    struct replay_list held;
-    struct replay_list ready;
-    struct loop_timer refill; /* the next turn: replays go on */
     struct question_list questions;
     size_t question_count;
-    size_t live_connections;       /* of the replays */
-    struct position position_sent; /* the last that it knows of */
-    int64_t position_sent_ms;
-    uint32_t report_asked; /* serial of the last ASK_REPORT */
-    uint32_t report_given; /* serial of the last REPORT that was complete */
+    struct document_question documents[WIRE_DOCUMENT_KINDS];
 };
-TAILQ_HEAD(handler_list, handler);
 
-/* Takes fd over and links itself into the broker's list. */
-void handler_create(struct broker *broker, int fd, pid_t pid);
+/* A process with that pid has connected; takes fd over. */
+void handler_create(struct handlers *handlers, int fd, pid_t pid);
 
-/* Queues a frame; the caller's reference is taken over. */
-void handler_take(struct handler *handler, struct payload *frame);
+/* Closes it at once; it is freed at the end of this turn. */
+void handler_close(struct handler *handler, const char *reason);
 
-/* The same, sharing the caller's frame. */
-void handler_send(struct handler *handler, struct payload *frame);
+static inline struct handler *handler_of(struct delivery *delivery) {
+    return container_of(delivery, struct handler, delivery);
+}
 
-/* Queues a document, which may be large; where that would close the handler, busy, with 503. */
-void handler_take_document(struct handler *handler, const struct wire_document *message,
-                           struct slice busy);
-
-/* Replays go on in the next turn, so that a long one never keeps the loop from Postgres. */
-void handler_refill_soon(struct handler *handler);
-
-/* Whether a replay should send more now. */
-bool handler_wants_more(const struct handler *handler) must_check;
-
-/* Answers what is held and can be answered now. */
+/* Decides held subscriptions and answers waiting questions, where that is possible now. */
 void handler_serve_held(struct handler *handler);
 
-/* Durable events were pruned before they were read; the frame tells live clients so. */
-void handler_on_gap(struct handler *handler, const struct page_gap *gap, struct payload *frame);
-
-/* The table has come, has gone, or is another one; the frame tells live clients so. */
+/* The table is another one; frame is the refresh for live clients. Borrowed. */
 void handler_on_table_changed(struct handler *handler, struct payload *frame);
-
-/* RESUMING: it has reached the head. */
-void handler_on_resumed(struct handler *handler);
-
-/* A client of it is live from here on. */
-void handler_tell_subscribed(struct handler *handler, const struct wire_position *message);
-
-/* Tells it the broker's position, if it has moved since it was last told. */
-void handler_tell_position(struct handler *handler);
-
-/* Closes at once; the reason is logged and counted. Freed at the end of the turn. */
-void handler_close(struct handler *handler, const char *reason);

@@ -1,50 +1,79 @@
-/* Who asks for the health document (document.h), and when it can be written.
+/* Collects the requests for the broker's documents (document.h) and decides when the documents are
+ * made.
  *
- * Handlers report once a second by themselves; who asks for health gets figures of this moment:
- * all handlers are asked, and the document is built when all have answered or after
- * HEALTH_WAIT_MS, whichever comes first. */
+ *   IDLE      no request waits
+ *   PAUSED    a request waits, because the last round was too short ago
+ *   ASKING    a round: all handlers are asked for their figures, so that these are of this moment;
+ *             it goes on when all have answered or after HEALTH_WAIT_MS
+ *   COUNTING  the survey (survey.h) goes on turn by turn; when it is done, one list of topics
+ *             answers all requests
+ *
+ * So the cost of a round depends on the number of topics, not on the number of requests. The pause
+ * after a round grows with what it has cost, up to HEALTH_PAUSE_MS_MAX: however fast documents are
+ * asked for, they take a small part of the broker's time. A request is embedded in its owner and
+ * each owner has a fixed number of them, so the number of waiting requests is bounded. */
 #pragma once
 
-#include "base.h"
+#include "document.h"
 #include "loop.h"
+#include "survey.h"
 
-struct broker;
+#include <sys/queue.h>
 
-enum { HEALTH_WAIT_MS = 200 };
+enum {
+    HEALTH_WAIT_MS = 200,
+    HEALTH_PAUSE_MS_MIN = 10,
+    HEALTH_PAUSE_MS_MAX = 1000,
+};
+
+struct health_question {
+    enum wire_document_kind kind;
+    enum document_scope scope; /* FULL_HEALTH */
+    uint32_t limit; /* FULL_HEALTH: how many topics are listed at most; totals are never cut */
+};
+
+struct health_request;
 
 /* document is good during the call; status is that of HTTP. */
-typedef void health_callback(void *owner, uint64_t token, uint16_t status, struct slice document);
+typedef void health_callback(struct health_request *request, uint16_t status,
+                             struct slice document);
 
+/* Embedded in its owner; zero-initialised. */
 struct health_request {
     TAILQ_ENTRY(health_request) link;
-    struct health *health;
-    struct loop_timer timeout;
-    uint32_t serial;
-    uint32_t limit;
-    size_t awaited; /* handlers that have not answered yet */
-    void *owner;
-    uint64_t token;
-    health_callback *on_done;
+    struct health_question question;
+    health_callback *on_done; /* NULL: the request does not wait */
 };
-
 TAILQ_HEAD(health_request_list, health_request);
 
+enum health_state { HEALTH_IDLE, HEALTH_PAUSED, HEALTH_ASKING, HEALTH_COUNTING };
+
 struct health {
-    struct broker *broker; /* borrowed */
+    struct loop *loop;               /* borrowed */
+    const struct overview *overview; /* borrowed */
+    enum health_state state;
     struct health_request_list requests;
-    uint32_t last_serial;
+    struct loop_timer timer; /* the end of PAUSED or ASKING, or the next step of COUNTING */
+    uint32_t last_serial;    /* of the last ASK_REPORT */
+    size_t awaited;          /* ASKING: handlers that have not answered yet */
+    int64_t next_ms;         /* the next round does not begin earlier */
+    struct survey survey;
 };
 
-void health_init(struct health *health, struct broker *broker);
+void health_init(struct health *health, struct loop *loop, const struct overview *overview);
 void health_release(struct health *health);
 
-/* on_done is called once, later, unless the owner cancels. limit: how many topics are listed at
- * most; totals are never cut. */
-void health_ask(struct health *health, uint32_t limit, void *owner, uint64_t token,
-                health_callback *on_done);
+/* on_done is called once, unless the request is cancelled: during this call if the document needs
+ * no survey, else later. If the request waits already, the new question replaces the old one. */
+void health_ask(struct health *health, struct health_request *request,
+                const struct health_question *question, health_callback *on_done);
 
-/* The owner goes: its requests are forgotten. */
-void health_cancel(struct health *health, const void *owner);
+/* The owner does not want the answer any more. Harmless when the request does not wait. */
+void health_cancel(struct health *health, struct health_request *request);
 
-/* A handler has answered, or will never answer, all serials above before, up to serial. */
-void health_on_report(struct health *health, uint32_t before, uint32_t serial);
+/* The handler has answered all serials up to report_given; before: the report_given of the time
+ * before. */
+void health_on_report(struct health *health, const struct delivery *handler, uint32_t before);
+
+/* The handler will not answer. Call this before it leaves the list. */
+void health_on_handler_closing(struct health *health, const struct delivery *handler);

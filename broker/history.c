@@ -2,13 +2,8 @@
 
 #include <stdlib.h>
 
-/* What malloc adds to each piece. */
+/* The overhead of malloc for each piece of memory. */
 enum { PIECE_BYTES = 16 };
-
-/* The hash is the one that the topics' table has computed. */
-static size_t floor_slot(const struct topic *topic) {
-    return topic->hh.hashv % HISTORY_FLOORS;
-}
 
 void history_init(struct history *history, struct topics *topics, size_t bytes_max,
                   size_t ring_capacity) {
@@ -21,7 +16,7 @@ void history_init(struct history *history, struct topics *topics, size_t bytes_m
 
 /* --- what entries and their topics cost ---------------------------------------------------- */
 
-static size_t entry_bytes(const struct history_entry *entry) {
+static size_t entry_bytes(const struct entry *entry) {
     return sizeof *entry + sizeof *entry->frame + entry->frame->length + (size_t)2 * PIECE_BYTES;
 }
 
@@ -40,16 +35,17 @@ static struct trail *trail_of(struct history *history, struct topic *topic) {
     return topic == NULL ? &history->breaks : &topic->trail;
 }
 
-/* --- leaving --------------------------------------------------------------------------------- */
+/* --- dropping entries ------------------------------------------------------------------------- */
 
 /* The entry is the oldest of its trail. */
-static void drop(struct history *history, struct history_entry *entry) {
+static void drop(struct history *history, struct entry *entry) {
     struct topic *topic = entry->topic;
     struct trail *trail = trail_of(history, topic);
     check(trail_first(trail) == entry);
     history->bytes -= entry_bytes(entry) + trail_cost(history, topic);
     trail_drop_first(trail);
     history->bytes += trail_cost(history, topic);
+    milestones_drop(&history->milestones, entry);
     TAILQ_REMOVE(&history->entries, entry, link);
     history->count--;
     payload_unref(&entry->frame);
@@ -59,21 +55,25 @@ static void drop(struct history *history, struct history_entry *entry) {
     }
 }
 
-/* Floors only rise: a topic's own entries leave in order, but others share its slot. */
-static void raise_floor(uint64_t *floor, uint64_t place) {
-    *floor = *floor > place ? *floor : place;
+static uint64_t higher(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
 }
 
-static void evict(struct history *history, struct history_entry *entry) {
+/* A pruning may have raised a durable floor above the oldest entries, so floors only rise. */
+static void evict(struct history *history, struct entry *entry) {
     switch (entry->kind) {
-    case HISTORY_EPHEMERAL:
-        raise_floor(&history->floors[floor_slot(entry->topic)], entry->at.place);
+    case ENTRY_EPHEMERAL:
+        entry->topic->floors.place = entry->at.place;
+        history->newest.place = higher(history->newest.place, entry->at.place);
+        history->losses++;
         break;
-    case HISTORY_BREAK:
-        raise_floor(&history->break_floor, entry->at.place);
+    case ENTRY_BREAK:
+        history->break_floor = entry->at.place;
+        history->losses++;
         break;
-    case HISTORY_DURABLE:
-        raise_floor(&history->durable_floors[floor_slot(entry->topic)], entry->at.durable);
+    case ENTRY_DURABLE:
+        entry->topic->floors.durable = higher(entry->topic->floors.durable, entry->at.durable);
+        history->newest.durable = higher(history->newest.durable, entry->at.durable);
         break;
     }
     history->dropped++;
@@ -81,7 +81,7 @@ static void evict(struct history *history, struct history_entry *entry) {
 }
 
 void history_release(struct history *history) {
-    struct history_entry *entry;
+    struct entry *entry;
     while ((entry = TAILQ_FIRST(&history->entries)) != NULL) {
         drop(history, entry);
     }
@@ -93,25 +93,26 @@ void history_start_durable(struct history *history, uint64_t id) {
 }
 
 void history_forget(struct history *history) {
-    struct history_entry *entry;
+    struct entry *entry;
     while ((entry = TAILQ_FIRST(&history->entries)) != NULL) {
         evict(history, entry);
     }
-    memset(history->durable_floors, 0, sizeof history->durable_floors);
+    topics_forget_durable_floors(history->topics);
+    history->newest.durable = 0;
 }
 
-/* --- coming ---------------------------------------------------------------------------------- */
+/* --- adding entries --------------------------------------------------------------------------- */
 
-void history_add(struct history *history, enum history_kind kind, struct topic *topic,
+void history_add(struct history *history, enum entry_kind kind, struct topic *topic,
                  const struct cursor *at, struct payload *frame) {
-    struct history_entry *entry = must_alloc(sizeof *entry);
-    check((topic == NULL) == (kind == HISTORY_BREAK));
-    *entry = (struct history_entry){
-        .kind = kind, .at = *at, .topic = topic, .frame = payload_ref(frame)};
+    struct entry *entry = must_alloc(sizeof *entry);
+    check((topic == NULL) == (kind == ENTRY_BREAK));
+    *entry = (struct entry){.kind = kind, .at = *at, .topic = topic, .frame = payload_ref(frame)};
     history->bytes -= trail_cost(history, topic);
     trail_push(trail_of(history, topic), entry);
     history->bytes += trail_cost(history, topic) + entry_bytes(entry);
     TAILQ_INSERT_TAIL(&history->entries, entry, link);
+    milestones_add(&history->milestones, entry);
     history->count++;
     if (topic != NULL && topic->trail.count > history->ring_capacity) {
         evict(history, trail_first(&topic->trail));
@@ -121,35 +122,32 @@ void history_add(struct history *history, enum history_kind kind, struct topic *
     }
 }
 
-void history_note_pruned(struct history *history, struct slice topic, uint64_t id) {
-    unsigned hash;
-    if (topic.length == 0) {
-        raise_floor(&history->durable_start, id);
-        return;
+void history_note_pruned(struct history *history, struct topic_key topic, uint64_t id) {
+    if (!topic_key_is_none(topic)) {
+        topics_raise_durable_floor(history->topics, topic, id);
+        history->newest.durable = higher(history->newest.durable, id);
+    } else {
+        history->durable_start = higher(history->durable_start, id);
     }
-    HASH_VALUE(topic.at, topic.length, hash); /* as the topics' table has it */
-    raise_floor(&history->durable_floors[hash % HISTORY_FLOORS], id);
 }
 
 /* --- reading --------------------------------------------------------------------------------- */
 
 uint64_t history_floor(const struct history *history, const struct topic *topic) {
-    uint64_t floor = history->floors[floor_slot(topic)];
-    return floor > history->break_floor ? floor : history->break_floor;
+    uint64_t place = topic_has_pattern(topic) ? history->newest.place : topic->floors.place;
+    return higher(place, history->break_floor);
+}
+
+uint64_t history_losses(const struct history *history, const struct topic *topic) {
+    return topic_has_pattern(topic) ? history->losses : history_floor(history, topic);
 }
 
 uint64_t history_durable_floor(const struct history *history, const struct topic *topic) {
-    uint64_t floor = history->durable_floors[floor_slot(topic)];
-    return floor > history->durable_start ? floor : history->durable_start;
+    uint64_t id = topic_has_pattern(topic) ? history->newest.durable : topic->floors.durable;
+    return higher(id, history->durable_start);
 }
 
-bool history_is_new(const struct history_entry *entry, const struct cursor *cursor) {
-    return entry->kind == HISTORY_DURABLE ? entry->at.durable > cursor->durable
-                                          : entry->at.place > cursor->place;
-}
-
-static const struct history_entry *earlier(const struct history_entry *a,
-                                           const struct history_entry *b) {
+static const struct entry *earlier(const struct entry *a, const struct entry *b) {
     if (a == NULL || b == NULL) {
         return a == NULL ? b : a;
     }
@@ -158,24 +156,52 @@ static const struct history_entry *earlier(const struct history_entry *a,
     return is_before ? a : b;
 }
 
-const struct history_entry *history_next(const struct history *history, struct topic *const *topics,
-                                         size_t topic_count, const struct cursor *cursor) {
-    const struct history_entry *next = trail_after(&history->breaks, cursor);
+const struct entry *history_next(const struct history *history, struct topic *const *topics,
+                                 size_t topic_count, const struct cursor *cursor) {
+    const struct entry *next = trail_after(&history->breaks, cursor);
     for (size_t i = 0; i < topic_count; i++) {
         next = earlier(next, trail_after(&topics[i]->trail, cursor));
     }
     return next;
 }
 
-const struct history_entry *history_after(const struct history *history,
-                                          const struct cursor *cursor) {
-    const struct history_entry *found = NULL;
-    const struct history_entry *entry;
-    TAILQ_FOREACH_REVERSE(entry, &history->entries, history_list, link) {
-        if (entry->at.place <= cursor->place && entry->at.durable <= cursor->durable) {
-            break;
-        }
-        found = entry;
+const struct entry *history_after(const struct history *history, const struct cursor *cursor) {
+    const struct entry *entry = milestones_before(&history->milestones, cursor);
+    entry = entry == NULL ? TAILQ_FIRST(&history->entries) : entry;
+    while (entry != NULL && cursor_has(cursor, &entry->at)) {
+        entry = TAILQ_NEXT(entry, link);
     }
-    return found;
+    return entry;
+}
+
+static bool is_match(const struct entry *entry, struct topic *const *topics, size_t topic_count) {
+    for (size_t i = 0; entry->topic != NULL && i < topic_count; i++) {
+        if (entry->topic == topics[i] ||
+            (topic_has_pattern(topics[i]) &&
+             topic_key_covers(topic_key_of(topics[i]), topic_key_of(entry->topic)))) {
+            return true;
+        }
+    }
+    return entry->topic == NULL; /* a break is for all */
+}
+
+static void pass(struct cursor *cursor, const struct entry *entry) {
+    cursor->place = higher(cursor->place, entry->at.place);
+    cursor->durable = higher(cursor->durable, entry->at.durable);
+}
+
+const struct entry *history_next_match(const struct history *history, struct topic *const *topics,
+                                       size_t topic_count, struct cursor *cursor,
+                                       bool *is_at_head) {
+    const struct entry *entry = history_after(history, cursor);
+    for (size_t steps = 0; entry != NULL && steps < HISTORY_STEPS; steps++) {
+        if (entry_is_new(entry, cursor) && is_match(entry, topics, topic_count)) {
+            *is_at_head = false;
+            return entry;
+        }
+        pass(cursor, entry);
+        entry = TAILQ_NEXT(entry, link);
+    }
+    *is_at_head = entry == NULL;
+    return NULL;
 }

@@ -1,59 +1,40 @@
-/* The log: what was heard, event by event, for those who come back. Bounded; never silently short.
+/* The log of the events that were heard, for clients that come back. Bounded; what it drops is
+ * remembered, so that a loss is always told.
  *
- * Entries stand in the order in which they came: events of both kinds; and breaks, which stand
- * where LISTEN had been lost. The oldest leave first when all together need more than
- * history_bytes, nodes and the topics' own state counted, and when a topic has more than
- * ring_capacity.
+ * Entries are in the order in which they came: ephemeral and durable events, and a break for each
+ * time that LISTEN was lost. The oldest entries are dropped when all together need more than
+ * history_bytes (the entries' and topics' own structs included). A topic's oldest event is dropped
+ * when the topic has more than ring_capacity.
  *
- * A cursor says what somebody has: ephemeral events up to a place (broker.h: the count of
- * notifications and breaks) and durable ones up to an id. Each entry moves one of the two: it is
- * new to those whose cursor lies before that.
+ * Floors remember what was dropped: for each topic its newest dropped ephemeral event and its
+ * newest dropped durable event (topics.h). A client whose cursor is before a floor of one of its
+ * topics may have missed an ephemeral event, or has to read durable events from the table. A
+ * dropped break is a floor for all topics.
  *
- * What left is remembered as floors: the newest one dropped, of either kind, in one of 65,536 slots
- * by a hash of its topic. Who stands before the floor of one of its topics may have missed
- * something (ephemeral), or has to read the table (durable); a topic that shares a slot with
- * another may seem to have lost something, and never hides that it has. A break that leaves is a
- * floor for all. */
+ * A topic's events are dropped in their order, and a break only after all events that came before
+ * it. So while a topic exists, each further loss raises its floor: a client that was told of a
+ * floor is told again only when the floor has risen. Of several topics the newer events may be
+ * dropped first: a loss need not raise the floor of a pattern. So losses are counted for
+ * patterns. */
 #pragma once
 
-#include "payload.h"
+#include "milestones.h"
 #include "topics.h"
 
-enum { HISTORY_FLOORS = 65536 };
-
-struct cursor {
-    uint64_t place;   /* of ephemeral events */
-    uint64_t durable; /* an id of the table */
-};
-
-enum history_kind {
-    HISTORY_EPHEMERAL, /* moves the place, as a break does */
-    HISTORY_DURABLE,   /* moves the id */
-    HISTORY_BREAK,
-};
-
-struct history_entry {
-    TAILQ_ENTRY(history_entry) link;
-    enum history_kind kind;
-    struct cursor at;      /* of who has it, and all before it */
-    struct topic *topic;   /* borrowed: it stays while it has entries; NULL: a break */
-    struct payload *frame; /* a reference: the EVENT; of a break, the REFRESH for everybody */
-};
-TAILQ_HEAD(history_list, history_entry);
-
 struct history {
-    struct topics *topics;       /* borrowed */
-    struct history_list entries; /* oldest first */
+    struct topics *topics;     /* borrowed */
+    struct entry_list entries; /* oldest first */
+    struct milestones milestones;
     struct trail breaks;
     uint64_t count;
     size_t bytes;
     size_t bytes_max;
     size_t ring_capacity;
-    uint64_t dropped; /* entries that left since the start */
-    uint64_t break_floor;
-    uint64_t durable_start;          /* all durable events up to here were never in the log */
-    uint64_t floors[HISTORY_FLOORS]; /* places */
-    uint64_t durable_floors[HISTORY_FLOORS];
+    uint64_t dropped;       /* entries, since the start */
+    uint64_t break_floor;   /* the place of the newest dropped break */
+    struct floors newest;   /* of all topics: for patterns */
+    uint64_t losses;        /* ephemeral events and breaks that were dropped */
+    uint64_t durable_start; /* durable events up to this id were never in the log */
 };
 
 /* history: zero-initialised. */
@@ -64,34 +45,47 @@ void history_release(struct history *history);
 /* Durable events are read from the table from that id on. */
 void history_start_durable(struct history *history, uint64_t id);
 
-/* They come from another table from now on, which may give the same ids to other events: what the
- * log has leaves. */
+/* Durable events now come from another table, in which an id may belong to another event. Drops all
+ * entries. */
 void history_forget(struct history *history);
 
-/* Takes a reference of its own to the frame. What it displaces leaves at once; if that is the event
- * itself, a topic without subscriber is forgotten here. */
-void history_add(struct history *history, enum history_kind kind, struct topic *topic,
+/* Takes its own reference to the frame. Older entries that have to make room are dropped at once,
+ * and so is the new one if it is too large. A topic that has neither subscribers nor entries then
+ * is freed here. */
+void history_add(struct history *history, enum entry_kind kind, struct topic *topic,
                  const struct cursor *at, struct payload *frame);
 
-/* Durable events of the topic ("": of any) up to that id were pruned before they were read:
- * whoever stands before it is told by the table. */
-void history_note_pruned(struct history *history, struct slice topic, uint64_t id);
+/* Durable events of the topic (none: of any topic) up to that id were pruned before the broker read
+ * them. Readers before that id go to the table, where they find the gap. */
+void history_note_pruned(struct history *history, struct topic_key topic, uint64_t id);
 
-/* The newest place at which something left that was about the topic, or about all. */
+/* The highest place of a dropped entry that was the topic's event or a break. For a pattern, events
+ * of any topic count: which of them it matched is not remembered. */
 uint64_t history_floor(const struct history *history, const struct topic *topic) must_check;
 
-/* Whose cursor lies before that id finds some of the topic's durable events in the table only. */
+/* Rises with each loss that history_floor is about: a client that was told at this number is told
+ * again only when it has risen, and the floor is still after the client's cursor. */
+uint64_t history_losses(const struct history *history, const struct topic *topic) must_check;
+
+/* A reader whose cursor is before this id finds some of the topic's durable events only in the
+ * table. For a pattern the same holds. */
 uint64_t history_durable_floor(const struct history *history, const struct topic *topic) must_check;
 
-/* Whether somebody with that cursor does not have it. */
-bool history_is_new(const struct history_entry *entry, const struct cursor *cursor) must_check;
+/* The first entry that is new to the cursor and is a break or an event of one of the topics; NULL
+ * at the head. */
+const struct entry *history_next(const struct history *history, struct topic *const *topics,
+                                 size_t topic_count, const struct cursor *cursor) must_check;
 
-/* The first new entry that is about one of the topics, or a break; NULL at the head. */
-const struct history_entry *history_next(const struct history *history, struct topic *const *topics,
-                                         size_t topic_count,
-                                         const struct cursor *cursor) must_check;
+/* The same for readers that have a pattern among the topics: it looks at each entry, and moves
+ * *cursor past those that do not match. After HISTORY_STEPS of them NULL is returned, and
+ * *is_at_head is false. */
+enum { HISTORY_STEPS = 1024 };
+const struct entry *history_next_match(const struct history *history, struct topic *const *topics,
+                                       size_t topic_count, struct cursor *cursor,
+                                       bool *is_at_head) must_check;
 
-/* The first entry from which on some are new, whatever they are about; others follow by its link.
- * Costs as much as there are entries behind it. */
-const struct history_entry *history_after(const struct history *history,
-                                          const struct cursor *cursor) must_check;
+/* Where a reader of all topics begins: every entry before the returned one is known to the cursor.
+ * The others follow by its link, and some of them may be known. NULL if nothing is new. Costs a
+ * binary search and a short walk. */
+const struct entry *history_after(const struct history *history,
+                                  const struct cursor *cursor) must_check;

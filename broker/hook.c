@@ -77,7 +77,7 @@ static void write_facts(struct environment *environment, const struct hook_run *
     }
 }
 
-/* Neither a secret nor one of those that we set. */
+/* A variable is inherited unless it is secret or is set by the broker for the hook. */
 static bool is_inherited(const struct environment *environment, const char *entry) {
     struct slice name = {entry, strcspn(entry, "=")};
     for (size_t i = 0; i < HOOK_FACTS; i++) {
@@ -109,7 +109,7 @@ static void environment_build(struct environment *environment, const struct hook
 
 /* --- starting ---------------------------------------------------------------------------- */
 
-/* No signal is blocked or ignored because it is so with us. */
+/* The hook starts with default signals, whatever the broker blocks or ignores. */
 static void attributes_init(posix_spawnattr_t *attributes) {
     sigset_t none;
     sigset_t ours;
@@ -126,7 +126,8 @@ static void attributes_init(posix_spawnattr_t *attributes) {
                                                    POSIX_SPAWN_SETPGROUP) == 0);
 }
 
-/* Ours are closed on exec anyway; who started us may have left others open. */
+/* The broker's descriptors are closed on exec, but its parent may have left others open: close
+ * them, too. */
 static void actions_init(posix_spawn_file_actions_t *actions) {
     check(posix_spawn_file_actions_init(actions) == 0);
     check(posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0) == 0);
@@ -134,7 +135,7 @@ static void actions_init(posix_spawn_file_actions_t *actions) {
     check(posix_spawn_file_actions_addclosefrom_np(actions, STDERR_FILENO + 1) == 0);
 }
 
-/* 0, or what is wrong, as an errno. */
+/* Returns 0 or an errno. */
 static int spawn(const char *program, const struct hook_run *run, pid_t *pid) {
     char *const arguments[] = {(char *)program, (char *)hook_event_name(run->event), NULL};
     struct environment environment;
@@ -163,8 +164,8 @@ static void note_end(struct hook *hook, const siginfo_t *end) {
                 hook->is_overdue ? ": it took too long" : "");
 }
 
-/* The program too, in case it has moved to another group. False when we may not: it runs as
- * somebody else. */
+/* Kills the process group, and the program itself in case it has moved to another group. False if
+ * that is not permitted, because the program runs as another user. */
 static bool kill_run(const struct hook *hook) {
     bool is_killed = kill(-hook->pid, SIGKILL) == 0;
     return kill(hook->pid, SIGKILL) == 0 || is_killed;
@@ -178,7 +179,8 @@ static void run_end(struct hook *hook) {
     turn_end_soon(hook);
 }
 
-/* As long as the program is not waited for, its number is the group's, and nobody else's. */
+/* WNOWAIT leaves the program a zombie: until it is reaped, no other process or group can get its
+ * number. */
 static bool look_for_end(struct hook *hook) {
     siginfo_t end = {0};
     check(waitid(P_PID, (id_t)hook->pid, &end, WEXITED | WNOHANG | WNOWAIT) == 0);
@@ -210,7 +212,8 @@ static void on_limit(struct loop_timer *timer) {
     (void)kill_run(hook);
 }
 
-/* A kernel or a sandbox without pidfd_open, or no descriptor left: then it is looked at. */
+/* Without a pidfd (the kernel or a sandbox does not have it, or no descriptor is left) a timer
+ * looks for the program's end. */
 static void run_watch(struct hook *hook) {
     hook->fd = pidfd_open(hook->pid, 0);
     if (hook->fd >= 0) {
@@ -260,7 +263,8 @@ static void waiting_drop(struct hook *hook) {
                 hook_event_name(run->event));
 }
 
-/* The one place where runs begin. In the reap phase, as a pidfd is closed there only. */
+/* Only here do runs begin. It is called in the reap phase, because only there the pidfd may be
+ * closed. */
 static void on_turn_end(struct loop_task *task) {
     struct hook *hook = container_of(task, struct hook, turn_end);
     if (hook->state == HOOK_ENDED) {
@@ -305,7 +309,7 @@ void hook_tell(struct hook *hook, enum hook_event event, const struct hook_facts
 static void on_hurry(struct loop_timer *timer) {
     struct hook *hook = container_of(timer, struct hook, hurry);
     if (hook->waiting_count == 0) {
-        return; /* the last one runs, and has its own limit */
+        return; /* the last run is under way and has its own limit */
     }
     while (hook->waiting_count > 1) {
         waiting_drop(hook);
@@ -328,7 +332,8 @@ void hook_init(struct hook *hook, struct loop *loop, const char *program, int64_
                           .time_limit_ms = time_limit_ms,
                           .io = LOOP_IO_INIT,
                           .fd = -1};
-    check(signal(SIGCHLD, SIG_DFL) != SIG_ERR); /* ignored, it would take their end from us */
+    /* If SIGCHLD is ignored, the kernel reaps the children itself. */
+    check(signal(SIGCHLD, SIG_DFL) != SIG_ERR);
 }
 
 void hook_release(struct hook *hook) {

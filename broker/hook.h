@@ -1,9 +1,9 @@
 /* The program that is run when something happens to the connection to Postgres.
  *
  * It is run without a shell, in a process group of its own, with the event's name as its one
- * argument, /dev/null as its input, and its output where our log goes. It inherits our environment
- * without the variables that hold secrets (config_is_secret_variable), and finds there what
- * happened; what does not apply is empty:
+ * argument, /dev/null as its input, and its output goes where our log goes. It inherits our
+ * environment without the variables that hold secrets (config_is_secret_variable), and finds there
+ * what happened; what does not apply is empty:
  *
  *   PGSSE_EVENT        the event's name, as in the argument
  *   PGSSE_TIME         when it happened, RFC 3339 in UTC
@@ -11,10 +11,10 @@
  *   PGSSE_ATTEMPT      the number of the attempt, from 1
  *   PGSSE_QUEUE_USAGE  of Postgres' NOTIFY queue, 0 to 1
  *
- * One run at a time, in the order of the events. At most HOOK_WAITING_MAX wait; one more drops the
- * oldest. A run that takes longer than the time limit is killed, and whatever a run leaves behind
- * in its process group ends with it. A hook that fails is logged and counted, and nothing else
- * happens. */
+ * One run at a time, in the order of the events. At most HOOK_WAITING_MAX events wait; one more
+ * drops the oldest. A run that takes longer than the time limit is killed. When a run ends, the
+ * processes that are left in its process group are killed. A hook that fails is logged and counted
+ * and has no other effect. */
 #pragma once
 
 #include "log.h"
@@ -65,42 +65,44 @@ struct hook_totals {
 
 struct hook {
     struct loop *loop;   /* borrowed */
-    const char *program; /* borrowed; "": there is none */
+    const char *program; /* borrowed; "": no hook */
     int64_t time_limit_ms;
     enum hook_state state;
     enum hook_event event; /* RUNNING: of this run, as are pid and is_overdue */
     pid_t pid;
     bool is_overdue;
-    struct loop_io io;       /* a pidfd: readable when the program has ended */
-    int fd;                  /* the same, to be closed; -1: the kernel gave none */
-    struct loop_timer look;  /* without a pidfd: whether it has ended */
+    struct loop_io io;       /* on the pidfd, which is readable when the program has ended */
+    int fd;                  /* the pidfd, owned; -1: the kernel gave none */
+    struct loop_timer look;  /* without a pidfd: when to look whether it has ended */
     struct loop_timer limit; /* for this run */
-    struct loop_timer hurry; /* finishing: for all that runs before the last */
+    struct loop_timer hurry; /* finishing: time limit for all runs before the last */
     struct loop_task turn_end;
     struct hook_run waiting[HOOK_WAITING_MAX]; /* a ring */
     size_t waiting_first;
     size_t waiting_count;
-    void *owner;                  /* finishing: who is told, once */
+    void *owner;                  /* finishing: argument of on_done */
     void (*on_done)(void *owner); /* NULL: not finishing */
     struct hook_totals totals;
     struct log_limit log_limit;
 };
 
-/* Whether that can be run; *reason, if not, is good until the next strerror. */
+/* True if the program can be run. If not, *reason is good until the next strerror. */
 bool hook_program_is_valid(const char *program, const char **reason) must_check;
 
-/* Sees to it that the process has its own children to wait for, whatever it was started with. */
+/* Also resets SIGCHLD, so that the broker can wait for its children even if its parent ignored
+ * SIGCHLD. */
 void hook_init(struct hook *hook, struct loop *loop, const char *program, int64_t time_limit_ms);
 
-/* Kills what runs and waits for its end, and forgets what waits; loop_reap follows. */
+/* Kills the program that runs, waits for its end, and forgets the waiting events. Call loop_reap
+ * after it. */
 void hook_release(struct hook *hook);
 
 /* The run begins at the end of this turn at the earliest. The facts are copied. */
 void hook_tell(struct hook *hook, enum hook_event event, const struct hook_facts *facts);
 
-/* on_done is called, from the loop, when all that was told before has been run; what is told from
- * now on is not. After the time limit only the event told last is still run, so that it takes no
- * longer than twice that. */
+/* on_done is called from the loop after the hook has run for all events told before; later events
+ * are ignored. After the time limit only the newest event is still run, so finishing takes at most
+ * twice the time limit. */
 void hook_finish(struct hook *hook, void *owner, void (*on_done)(void *owner));
 
 const char *hook_event_name(enum hook_event event);

@@ -1,158 +1,201 @@
 #include "listener.h"
 
-#include "broker.h"
+#include "channels.h"
+#include "config.h"
 #include "log.h"
+#include "loop.h"
+#include "pg.h"
+#include "server.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
+struct listener {
+    struct source source;
+    struct source_owner owner;
+    const struct channels *channels; /* borrowed */
+    struct pg *pg;                   /* owned */
+    bool is_listening;
+    bool is_verified;
+    bool is_pooled; /* verified, and there is a pooler in between */
+};
+
+enum listener_column { COLUMN_CHANNELS, COLUMN_PID, COLUMN_SERVER, COLUMN_CLOCK };
+
 static const char channels_query[] =
-    "SELECT string_agg(c, ' ' ORDER BY c COLLATE \"C\") FROM pg_listening_channels() c";
+    "SELECT pg_catalog.string_agg(c, ' ' ORDER BY c COLLATE pg_catalog.\"C\"), "
+    "pg_catalog.pg_backend_pid(), " SERVER_QUERY ", " SERVER_CLOCK " "
+    "FROM pg_catalog.pg_listening_channels() AS c";
+
+enum { LISTENER_REASON_BYTES = 256 };
+
+static const char pooler_hint[] =
+    ": LISTEN goes through a pooler, and does not work if that pools transactions; set "
+    "listen_database_url to the server itself";
+
+static void verify(struct listener *listener);
 
 /* --- the session ------------------------------------------------------------------------- */
 
-static void on_no_answer(struct loop_timer *timer) {
-    struct listener *listener = container_of(timer, struct listener, verdict);
-    pg_drop(listener->pg, "Postgres does not answer on the LISTEN connection");
-}
-
-/* The statement that goes out next has to be answered within canary_timeout. */
-static void await_verdict(struct listener *listener) {
-    loop_timer_start(listener->broker->loop, &listener->verdict,
-                     listener->broker->config->canary_timeout, on_no_answer);
-}
-
 static void begin_listening(struct listener *listener) {
-    loop_timer_stop(listener->broker->loop, &listener->verdict);
     listener->is_listening = true;
-    broker_on_listening(listener->broker);
+    listener->owner.on_listening(listener->owner.self);
 }
 
 static void on_listening(void *self, const struct pg_result *result) {
     struct listener *listener = self;
     if (!result->is_ok) {
         pg_drop(listener->pg, result->message);
-    } else if (!listener->is_listening) {
+        return;
+    }
+    if (!listener->is_listening) {
         begin_listening(listener);
     }
+    verify(listener);
 }
 
 static void on_connected(void *self) {
     struct listener *listener = self;
     const char *encoding = pg_encoding(listener->pg);
     if (!pg_encoding_is_served(encoding)) {
-        broker_refuse_database(listener->broker, encoding);
+        char reason[LISTENER_REASON_BYTES];
+        snprintf(reason, sizeof reason,
+                 "the database's encoding is %s: pgsse serves UTF8 and SQL_ASCII", encoding);
+        listener->owner.on_refused(listener->owner.self, reason);
         return;
     }
-    /* Several statements in one query are one transaction. */
-    char sql[LISTENER_CHANNELS * (sizeof "LISTEN ; " + TOPIC_CHANNEL_BYTES)] = "";
-    size_t length = 0;
-    for (size_t i = 0; i < LISTENER_CHANNELS; i++) {
-        length += (size_t)snprintf(sql + length, sizeof sql - length, "LISTEN %s; ",
-                                   listener->channels[i]);
-    }
-    await_verdict(listener);
-    pg_query(listener->pg, sql, 0, NULL, on_listening);
+    struct buf sql = {0};
+    channels_print(listener->channels, "LISTEN ", "; ", &sql); /* one query: one transaction */
+    buf_append(&sql, "", 1);
+    pg_query(listener->pg, sql.bytes, 0, NULL, on_listening);
+    buf_release(&sql);
 }
 
 static void on_lost(void *self, const char *reason) {
     struct listener *listener = self;
     listener->is_listening = false;
-    loop_timer_stop(listener->broker->loop, &listener->verdict);
-    broker_on_deaf(listener->broker, reason);
+    listener->is_verified = false;
+    listener->is_pooled = false;
+    listener->owner.on_lost(listener->owner.self, reason);
 }
 
 static void on_attempt(void *self) {
-    struct listener *listener = self;
-    broker_on_attempt(listener->broker);
+    const struct listener *listener = self;
+    listener->owner.on_attempt(listener->owner.self);
 }
 
-static void on_notification(void *self, const char *channel, struct slice payload, int sender_pid) {
+static void on_notification(void *self, const char *channel, struct slice text, int sender_pid) {
     struct listener *listener = self;
-    if (!listener->is_listening && !loop_timer_is_started(&listener->verdict)) {
-        return; /* we have not said LISTEN yet: a pooler left somebody else's in force */
-    }
     if (!listener->is_listening) {
-        begin_listening(listener); /* it has committed, only its answer is not complete yet */
+        if (!pg_is_connected(listener->pg) || pg_is_ready(listener->pg)) {
+            return; /* LISTEN was not sent: a pooler has left another session's LISTEN in force */
+        }
+        pg_set_timeout(listener->pg, 0);
+        begin_listening(listener); /* LISTEN has committed: only its answer is incomplete */
     }
-    broker_receive(listener->broker, channel, payload, sender_pid);
+    listener->owner.on_notification(listener->owner.self, channel, text, sender_pid);
 }
 
 /* --- is it still listening? -------------------------------------------------------------- */
 
 static bool is_complete(const struct listener *listener, const char *answer) {
-    char wanted[LISTENER_CHANNELS * (TOPIC_CHANNEL_BYTES + 1)] = "";
-    size_t length = 0;
-    for (size_t i = 0; i < LISTENER_CHANNELS; i++) {
-        length += (size_t)snprintf(wanted + length, sizeof wanted - length, "%s%s",
-                                   i > 0 ? " " : "", listener->channels[i]);
+    struct buf wanted = {0};
+    channels_print(listener->channels, " ", "", &wanted);
+    bool is_equal = slice_is((struct slice){wanted.bytes + 1, wanted.length - 1}, answer);
+    buf_release(&wanted);
+    return is_equal;
+}
+
+/* If there is a pooler in between, the reason says what to do. */
+static void give_up(struct listener *listener, const char *reason) {
+    char text[LISTENER_REASON_BYTES];
+    if (listener->is_listening) {
+        snprintf(text, sizeof text, "%s%s", reason, listener->is_pooled ? pooler_hint : "");
+        pg_drop(listener->pg, text);
     }
-    return strcmp(wanted, answer) == 0;
 }
 
 static void on_channels(void *self, const struct pg_result *result) {
     struct listener *listener = self;
-    loop_timer_stop(listener->broker->loop, &listener->verdict);
     if (!result->is_ok) {
         pg_drop(listener->pg, result->message);
-    } else if (result->rows != 1 || !is_complete(listener, pg_value(result, 0, 0))) {
-        listener_give_up(listener, "Postgres does not listen for us any more");
+        return;
+    }
+    if (result->rows != 1 || pg_value(result, 0, COLUMN_SERVER)[0] == '\0') {
+        pg_drop(listener->pg, "Postgres does not say which server it is");
+        return;
+    }
+    int pid = (int)pg_number(result, 0, COLUMN_PID);
+    listener->is_pooled = pid != pg_session_pid(listener->pg);
+    if (!is_complete(listener, pg_value(result, 0, COLUMN_CHANNELS))) {
+        give_up(listener, "Postgres does not listen for us any more");
+    } else if (!listener->is_verified) {
+        listener->is_verified = true;
+        listener->owner.on_verified(listener->owner.self, pg_value(result, 0, COLUMN_SERVER),
+                                    pg_number(result, 0, COLUMN_CLOCK));
     }
 }
 
-void listener_verify(struct listener *listener) {
+static void verify(struct listener *listener) {
     if (listener->is_listening && pg_is_ready(listener->pg)) {
-        await_verdict(listener);
         pg_query(listener->pg, channels_query, 0, NULL, on_channels);
     }
 }
 
-void listener_settle(struct listener *listener) {
-    pg_settled(listener->pg);
+/* --- as a source ------------------------------------------------------------------------- */
+
+static struct listener *listener_of(struct source *source) {
+    return container_of(source, struct listener, source);
 }
 
-void listener_give_up(struct listener *listener, const char *reason) {
-    if (listener->is_listening) {
-        pg_drop(listener->pg, reason);
-    }
+static void listener_start(struct source *source) {
+    pg_start(listener_of(source)->pg);
 }
 
-/* --- life -------------------------------------------------------------------------------- */
-
-static int compare_texts(const void *a, const void *b) {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
+static void listener_stop(struct source *source) {
+    pg_stop(listener_of(source)->pg);
 }
 
-void listener_init(struct listener *listener, struct broker *broker) {
-    *listener = (struct listener){.broker = broker};
-    for (unsigned i = 0; i < TOPIC_CHANNELS; i++) {
-        topic_channel_at(i, listener->names[i]);
-        listener->channels[i] = listener->names[i];
-    }
-    listener->channels[TOPIC_CHANNELS] = MARKER_CHANNEL;
-    listener->channels[TOPIC_CHANNELS + 1] = SCHEMA_CHANNEL;
-    qsort(listener->channels, LISTENER_CHANNELS, sizeof listener->channels[0], compare_texts);
-    const struct config *config = broker->config;
-    struct pg_settings settings = {
-        .name = "listen",
-        .dsn = config->listen_database_url[0] != '\0' ? config->listen_database_url
-                                                      : config->database_url,
-        .reconnect_min_ms = config->reconnect_min,
-        .reconnect_max_ms = config->reconnect_max,
-    };
-    struct pg_owner owner = {listener, on_connected, on_lost, on_notification, on_attempt};
-    listener->pg = pg_create(broker->loop, &settings, &owner);
+static void listener_verify(struct source *source) {
+    verify(listener_of(source));
 }
 
-void listener_start(struct listener *listener) {
-    pg_start(listener->pg);
+static void listener_settle(struct source *source) {
+    pg_settled(listener_of(source)->pg);
 }
 
-void listener_stop(struct listener *listener) {
-    pg_stop(listener->pg);
+static void listener_give_up(struct source *source, const char *reason) {
+    give_up(listener_of(source), reason);
 }
 
-void listener_release(struct listener *listener) {
-    loop_timer_stop(listener->broker->loop, &listener->verdict);
+static void listener_destroy(struct source *source) {
+    struct listener *listener = listener_of(source);
     pg_destroy(&listener->pg);
+    free(listener);
+}
+
+static const struct source_kind listener_kind = {
+    .start = listener_start,
+    .stop = listener_stop,
+    .verify = listener_verify,
+    .settle = listener_settle,
+    .give_up = listener_give_up,
+    .destroy = listener_destroy,
+};
+
+struct source *listener_create(struct loop *loop, const struct config *config,
+                               const struct channels *channels, const struct source_owner *owner) {
+    struct listener *listener = must_zalloc(sizeof *listener);
+    listener->source.kind = &listener_kind;
+    listener->owner = *owner;
+    listener->channels = channels;
+    struct pg_settings settings =
+        pg_settings_of(config, "listen", config->canary_timeout,
+                       "Postgres does not answer on the LISTEN connection");
+    if (config->listen_database_url[0] != '\0') {
+        settings.dsn = config->listen_database_url;
+    }
+    struct pg_owner pg_owner = {listener, on_connected, on_lost, on_notification, on_attempt};
+    listener->pg = pg_create(loop, &settings, &pg_owner);
+    return &listener->source;
 }

@@ -1,5 +1,8 @@
 /* pgsse-broker: one per machine. Starts the broker and ends it in order. */
 #include "broker.h"
+#include "config_load.h"
+#include "descriptors.h"
+#include "listener.h"
 #include "pg.h"
 
 #include <errno.h>
@@ -15,6 +18,9 @@ static void on_signal(void *owner, int signal) {
     loop_stop(owner);
 }
 
+/* Under mod_fcgid each stream is a handler process. This is more than mod_fcgid starts. */
+enum { MAIN_HANDLERS = 1000 };
+
 static void check_dsn(const char *key, const char *dsn) {
     const char *reason;
     if (!pg_dsn_is_valid(dsn, &reason)) {
@@ -29,8 +35,44 @@ static void check_hook(const char *program) {
     }
 }
 
-/* Two brokers that start at the same time in one directory would take each other's sockets away:
- * the lock, which dies with its process, decides. */
+/* --- can the database be reached? ------------------------------------------------------------- */
+
+struct reach {
+    struct loop *loop;
+    int status;
+};
+
+static void on_reached(void *self) {
+    struct reach *reach = self;
+    reach->status = EXIT_SUCCESS;
+    loop_stop(reach->loop);
+}
+
+static void on_not_reached(void *self, const char *reason) {
+    struct reach *reach = self;
+    log_error("%s", reason);
+    reach->status = EXIT_FAILURE;
+    loop_stop(reach->loop);
+}
+
+/* --check-database: one attempt to connect. So scripts need not pass database_url to another
+ * program, where it could be seen. */
+static int check_database(const struct config *config) {
+    struct reach reach = {.loop = loop_create()};
+    struct pg_settings settings = pg_settings_of(config, "check", 0, NULL);
+    struct pg_owner owner = {&reach, on_reached, on_not_reached, NULL, NULL};
+    struct pg *pg = pg_create(reach.loop, &settings, &owner);
+    pg_start(pg);
+    loop_run(reach.loop);
+    pg_destroy(&pg);
+    loop_destroy(&reach.loop);
+    return reach.status;
+}
+
+/* --- the broker ------------------------------------------------------------------------------- */
+
+/* Two brokers that start at the same time in one directory would remove each other's sockets. A
+ * lock prevents that; it ends with its process. */
 static int lock_directory(const char *directory) {
     char path[4096];
     snprintf(path, sizeof path, "%s/broker.lock", directory);
@@ -50,11 +92,17 @@ int main(int argc, char **argv) {
     config_load(&config, CONFIG_BROKER, argc, argv);
     check_dsn("database_url", config.database_url);
     check_dsn("listen_database_url", config.listen_database_url);
+    if (config.wants_database_check) {
+        int status = check_database(&config);
+        config_release(&config);
+        return status;
+    }
     check_hook(config.hook);
+    descriptors_prepare(MAIN_HANDLERS, "1000 handler processes");
     int lock = lock_directory(config.socket_dir);
     struct loop *loop = loop_create();
     loop_on_signal(loop, loop, on_signal);
-    struct broker *broker = broker_create(loop, &config);
+    struct broker *broker = broker_create(loop, &config, listener_create);
     if (!broker_start(broker, reason)) {
         die(EXIT_FAILURE, "%s", reason);
     }

@@ -3,11 +3,12 @@
 #include "json.h"
 
 #include <inttypes.h>
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Grows when the way of counting changes. */
-static const char counting_version[] = "1";
+/* Changes whenever the way of counting changes. */
+static const char counting_version[] = "2";
 
 static uint64_t fnv1a_64(uint64_t hash, const char *text) {
     for (; *text != '\0'; text++) {
@@ -51,7 +52,7 @@ static bool remember(struct markers *markers, const char *name, int64_t now_ms) 
     return true;
 }
 
-/* Counting goes on from here under a name that nobody else knows. */
+/* From here on positions are written with a new name that nobody else knows. */
 static void write_from_private(struct markers *markers, int64_t now_ms) {
     marker_draw(markers->written);
     check(remember(markers, markers->written, now_ms));
@@ -61,14 +62,13 @@ static void write_from_private(struct markers *markers, int64_t now_ms) {
 
 void markers_init(struct markers *markers, int64_t memory_ms, const char *const *channels,
                   size_t channel_count, int64_t now_ms) {
-    *markers = (struct markers){.memory_ms = memory_ms};
+    *markers = (struct markers){.memory_ms = memory_ms, .trusted_us = UINT64_MAX};
     uint64_t hash = fnv1a_64(14695981039346656037u, counting_version);
     for (size_t i = 0; i < channel_count; i++) {
         hash = fnv1a_64(hash, channels[i]);
     }
     snprintf(markers->set, sizeof markers->set, "%016" PRIx64, hash);
     TAILQ_INIT(&markers->by_age);
-    marker_draw(markers->origin);
     write_from_private(markers, now_ms);
 }
 
@@ -83,13 +83,18 @@ void markers_break(struct markers *markers, int64_t now_ms) {
     struct marker *marker;
     TAILQ_FOREACH_REVERSE(marker, &markers->by_age, marker_list, link) {
         if (marker->end != MARKER_UNENDED) {
-            break; /* those before it have ended, too */
+            break; /* all older markers have ended, too */
         }
         marker->end = markers->count;
     }
     markers->count++;
     markers->expected[0] = '\0';
+    markers->trusted_us = UINT64_MAX;
     write_from_private(markers, now_ms);
+}
+
+void markers_trust(struct markers *markers, uint64_t server_us) {
+    markers->trusted_us = server_us;
 }
 
 void markers_count(struct markers *markers) {
@@ -106,7 +111,7 @@ void markers_draw(struct markers *markers, char head[MARKER_HEAD_BYTES]) {
 /* --- hearing ----------------------------------------------------------------------------- */
 
 struct marker_text {
-    struct json_value marker, set, pid;
+    struct json_value marker, set, pid, at;
 };
 
 static bool parse_marker(struct slice payload, struct marker_text *text) {
@@ -126,21 +131,36 @@ static bool parse_marker(struct slice payload, struct marker_text *text) {
             text->set = value;
         } else if (json_string_is(key, "pid")) {
             text->pid = value;
+        } else if (json_string_is(key, "at")) {
+            text->at = value;
         }
     }
     return text->marker.type == JSON_STRING && text->set.type == JSON_STRING;
 }
 
 static bool is_genuine(const struct markers *markers, const struct marker_text *text,
-                       int sender_pid) {
+                       int sender_pid, uint64_t *at_us) {
     uint64_t pid;
     return marker_is_valid(
                (struct slice){text->marker.text.at + 1, text->marker.text.length - 2}) &&
            json_string_is(text->set, markers->set) &&
-           json_parse_unsigned(text->pid, INT32_MAX, &pid) && pid == (uint64_t)sender_pid;
+           json_parse_unsigned(text->pid, INT32_MAX, &pid) && pid == (uint64_t)sender_pid &&
+           json_parse_unsigned(text->at, INT64_MAX, at_us);
 }
 
-/* Positions written from a name that somebody repeated would be read as another place. */
+static void derive_name(char name[MARKER_BYTES + 1], struct slice random, int sender_pid,
+                        uint64_t at_us) {
+    char text[MARKER_BYTES + sizeof " 2147483647 9223372036854775807"];
+    unsigned char digest[SHA256_DIGEST_LENGTH];
+    int length = snprintf(text, sizeof text, "%.*s %d %" PRIu64, (int)random.length, random.at,
+                          sender_pid, at_us);
+    check(length > 0 && (size_t)length < sizeof text);
+    SHA256((const unsigned char *)text, (size_t)length, digest);
+    marker_from_bytes(name, digest);
+}
+
+/* If somebody repeats the name that positions are written with, they would mean another place: take
+ * a new name. */
 static void stop_writing(struct markers *markers, const char *name, int64_t now_ms) {
     if (memcmp(markers->written, name, MARKER_BYTES) == 0) {
         write_from_private(markers, now_ms);
@@ -150,16 +170,21 @@ static void stop_writing(struct markers *markers, const char *name, int64_t now_
 enum marker_verdict markers_hear(struct markers *markers, struct slice payload, int sender_pid,
                                  int64_t now_ms) {
     struct marker_text text;
-    if (!parse_marker(payload, &text) || !is_genuine(markers, &text, sender_pid)) {
+    uint64_t at_us;
+    if (!parse_marker(payload, &text) || !is_genuine(markers, &text, sender_pid, &at_us)) {
         return MARKER_BAD;
     }
-    char name[MARKER_BYTES + 1] = "";
-    memcpy(name, text.marker.text.at + 1, MARKER_BYTES);
+    bool is_own = json_string_is(text.marker, markers->expected);
+    if (!is_own && at_us < markers->trusted_us) {
+        return MARKER_EARLY;
+    }
+    char name[MARKER_BYTES + 1];
+    derive_name(name, (struct slice){text.marker.text.at + 1, MARKER_BYTES}, sender_pid, at_us);
     if (!remember(markers, name, now_ms)) {
         stop_writing(markers, name, now_ms);
         return MARKER_BAD;
     }
-    if (strcmp(name, markers->expected) != 0) {
+    if (!is_own) {
         return MARKER_FOREIGN;
     }
     memcpy(markers->written, name, sizeof markers->written);
@@ -174,18 +199,9 @@ void markers_position(const struct markers *markers, struct position *position) 
     memcpy(position->marker, markers->written, sizeof position->marker);
 }
 
-void markers_origin(const struct markers *markers, struct position *position) {
-    *position = (struct position){0};
-    memcpy(position->marker, markers->origin, sizeof position->marker);
-}
-
 bool markers_resolve(const struct markers *markers, const struct position *position,
                      uint64_t *place) {
     struct marker *marker;
-    if (strcmp(position->marker, markers->origin) == 0) {
-        *place = 0;
-        return position->since == 0;
-    }
     HASH_FIND(hh, markers->by_name, position->marker, MARKER_BYTES, marker);
     if (marker == NULL || marker->is_ambiguous) {
         return false;

@@ -1,36 +1,29 @@
-/* A subscription on its way from the client's position to the head of the log.
+/* A replay brings one subscription from the client's position to the head of the log.
  *
- *   HELD       cannot be decided yet: Postgres is not listened to, the handler's own RESUME is not
- *              done, or the position names a place that we may be about to hear of (the barrier)
- *   UNCHECKED  a connection's user has to be looked up in the database first
- *   CHECKING   that is under way
- *   READY      ACCEPTED is out; more is to be sent, and there is credit for it
- *   STARVED    ACCEPTED is out; the credit is used up
- *   PAGING     ACCEPTED is out; what is next stands in the table only, a page of it is awaited
- *   LIVE       it has ended; kept for a connection only, whose topics the handler may not know yet
- *              when it unsubscribes
+ *   HELD       cannot be decided yet: LISTEN is not in force, the handler's own RESUME is not done,
+ *              or the position names a place that the broker may be about to hear of (the barrier)
+ *   CHECKING   a user stream: the database is asked which of the topics its user has subscribed to
+ *   READY      accepted; there is more to send, and credit for it
+ *   STARVED    accepted; the credit is used up
+ *   PAGING     accepted; the next events are only in the table, and it waits for a page of them
+ *   LIVE       at the head. Only a user stream's replay is kept then: it has the list of the
+ *              stream's topics, which the handler may not know yet when it unsubscribes
  *
- * It ends with SUBSCRIBED, sent in the very turn in which it reaches the head: what comes later is
- * sent by fan-out. It has a cursor, pins nothing in the log, and tells the client when something
- * that it would have sent was dropped before it came there: ephemeral events; durable ones are read
- * from the table, as long as the log does not reach back to the cursor.
+ * A replay ends with SUBSCRIBED, sent in the same turn in which it reaches the head: fan-out sends
+ * all later events. A replay has a cursor and keeps nothing in the log. If the log drops ephemeral
+ * events before the replay comes to them, the client gets a refresh. Durable events that the log
+ * has dropped are read from the table.
  *
- * The barrier: an unknown marker, a place beyond our count, an id beyond the head may be those of a
- * broker that is milliseconds ahead. It is decided when a marker of our own was heard that was sent
- * after the subscription came, and, for an id, the table has been read since: everything that the
- * client can have seen lies before that. */
+ * The barrier: a client may come from a broker that is milliseconds ahead of this one. Then its
+ * marker is unknown here, or its place or id is beyond the head. So before the broker calls such a
+ * position unknown, it sends a marker of its own and waits until it hears that marker; for an id it
+ * then also reads the table again. All that the client can have seen comes before that marker. */
 #pragma once
 
-#include "history.h"
-#include "wire.h"
-
-struct handler;
-struct page;
-struct page_gap;
+#include "delivery.h"
 
 enum replay_state {
     REPLAY_HELD,
-    REPLAY_UNCHECKED,
     REPLAY_CHECKING,
     REPLAY_READY,
     REPLAY_STARVED,
@@ -39,71 +32,61 @@ enum replay_state {
 };
 
 struct replay {
-    UT_hash_handle hh;        /* in handler.replays, by token */
-    TAILQ_ENTRY(replay) link; /* in the list of its state */
-    struct handler *handler;  /* borrowed: the owner */
+    UT_hash_handle hh;         /* in delivery.replays, by token */
+    TAILQ_ENTRY(replay) link;  /* HELD, READY: in the list of its state */
+    struct delivery *delivery; /* borrowed: the owner */
     uint64_t token;
     enum replay_state state;
     enum wire_form form;
-    char *user;                       /* owned; a connection's, else NULL */
+    char *user;                       /* owned; of a user stream, else NULL */
     enum position_kind position_kind; /* what the client came with */
-    struct position position;         /* what it came with; then, the last id sent to it */
-    struct cursor cursor;             /* all up to here is sent, or owed a refresh */
-    uint64_t barrier;                 /* HELD: the marker that decides; 0: none */
-    uint64_t reading;                 /* HELD: the reading of the table that does; 0: none */
-    uint64_t check_number;            /* CHECKING: in the statement */
-    uint64_t granted;                 /* CHECKING: bit i: topics[i] */
-    struct page *page;                /* PAGING; borrowed: a wanted one stays */
-    uint64_t floor_told;              /* the newest drop that a refresh was owed for */
+    struct position position;         /* what it came with; then, the last one sent to it */
+    struct cursor cursor;             /* all up to here is sent, or covered by a refresh */
+    uint64_t barrier;                 /* HELD: the marker that it waits for; 0: none */
+    uint64_t reading;          /* HELD: the reading of the table that it waits for; 0: none */
+    struct check check;        /* CHECKING */
+    struct page_waiter waiter; /* PAGING */
     int64_t credit_bytes;
-    bool has_no_id;    /* its position is from before there was a table; up to probed there is */
-    uint64_t probed;   /* nothing of its topics there */
-    bool owes_refresh; /* goes before the next event, or at the head */
+    bool has_no_id;    /* its position is from before the table existed (D is 0) */
+    uint64_t probed;   /* has_no_id: up to this id the table has no event of its topics */
+    uint64_t unproved; /* an id that may be another table's: the page after it tells; 0: none */
+    bool has_pattern;  /* among its topics */
+    bool owes_refresh; /* a refresh goes out before the next event, or at the head */
     enum sse_refresh_reason reason;
     size_t topic_count;
-    uint64_t *gaps_told;    /* owned; for each topic the newest that a refresh was owed for */
-    struct topic *topics[]; /* borrowed: the handler's subscription keeps them */
+    uint64_t *gaps_told;    /* owned; for each topic the newest gap that a refresh was owed for */
+    uint64_t *losses_told;  /* owned; for each topic, see history_losses */
+    struct topic *topics[]; /* borrowed: the handler's interest keeps them */
 };
-TAILQ_HEAD(replay_list, replay);
 
-/* Subscribes the handler to the topics and begins; what can be answered, is. False if the token is
- * in use. */
-bool replay_create(struct handler *handler, const struct wire_subscribe *message) must_check;
+/* Subscribes the handler to the topics and begins; answers at once if that is possible. False if
+ * the token is in use. */
+bool replay_create(struct delivery *delivery, const struct wire_subscribe *message) must_check;
 
 /* NULL if there is none. */
-struct replay *replay_find(const struct handler *handler, uint64_t token);
+struct replay *replay_find(const struct delivery *delivery, uint64_t token);
 
-/* Its client has gone: unsubscribes it, whatever it has come to. */
+/* Its client has gone: unsubscribes it, in whatever state, and frees the replay. */
 void replay_leave(struct replay **replay);
 
-/* The handler is going, and its subscriptions have gone: nobody else shall meet it. */
+/* The handler is closing and its interests have ended: takes the replay out of all lists that
+ * others walk, until it is destroyed. */
 void replay_set_aside(struct replay *replay);
 
-/* Frees it when the handler, and so its subscriptions, have gone. */
+/* Frees it without unsubscribing: the handler's interests must have ended before. */
 void replay_destroy(struct replay **replay);
 
-/* HELD: decides, if that can be done by now. It may be gone afterwards. */
+/* HELD: accepts or refuses the subscription, if that is possible by now. May free the replay. */
 void replay_decide(struct replay *replay);
 
-/* READY: sends what the handler's queue has room for. It may be gone afterwards. */
+/* READY: sends what the handler's queue has room for. May free the replay. */
 void replay_pump(struct replay *replay);
 
+/* Adds credit, and sends. May free the replay. */
 void replay_grant(struct replay *replay, uint32_t bytes);
 
-/* --- what the table says; it may be gone afterwards ------------------------------------------- */
+/* The reading under way has met that gap. */
+void replay_on_gap(struct replay *replay, const struct gap *gap);
 
-/* CHECKING again, or not yet. */
-void replay_begin_check(struct replay *replay);
-void replay_await_check(struct replay *replay);
-
-/* CHECKING: granted is complete. */
-void replay_on_checked(struct replay *replay);
-
-/* PAGING: the page is there. */
-void replay_on_page(struct replay *replay);
-
-/* Durable events of the topic up to that id were pruned before the broker read them; "": of any. */
-void replay_on_gap(struct replay *replay, const struct page_gap *gap);
-
-/* The table has come, has gone, or is another one. */
+/* The table has appeared, has gone, or is another one. */
 void replay_on_table_changed(struct replay *replay);

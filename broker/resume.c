@@ -1,47 +1,59 @@
 #include "resume.h"
 
-#include "broker.h"
+/* So many entries of the log are looked at in one turn at most, whether they are sent or not. */
+enum { RESUME_ENTRIES = 8192 };
 
-/* So many entries of the log are looked at in one turn, whether they are sent or not. */
-enum { RESUME_ENTRIES = 65536 };
+/* --- from where it goes on -------------------------------------------------------------------- */
 
-/* --- where it goes on ---------------------------------------------------------------------------
- */
-
-void resume_begin(struct handler *handler, enum position_kind kind,
-                  const struct position *position) {
-    struct broker *broker = handler->broker;
-    struct resume *resume = &handler->resume;
-    resume->position = *position;
-    resume->cursor.durable = position->durable;
-    if (kind == POSITION_NONE || LIST_EMPTY(&handler->subscriptions)) {
-        resume->is_decided = true; /* nobody can have missed anything */
-        resume->cursor = broker_cursor(broker);
-    } else {
-        resume->is_place = markers_resolve(&broker->markers, position, &resume->cursor.place);
-    }
-    resume_pump(handler);
+static struct journal *journal_of(const struct resume *resume) {
+    return resume->delivery->journal;
 }
 
-/* topic: NULL: for everybody. */
-static void refresh(struct handler *handler, const struct topic *topic,
+static void on_page(struct page_waiter *waiter) {
+    delivery_refill_soon(container_of(waiter, struct resume, waiter)->delivery);
+}
+
+void resume_begin(struct resume *resume, struct delivery *delivery, enum position_kind kind,
+                  const struct position *position) {
+    *resume = (struct resume){
+        .delivery = delivery,
+        .position = *position,
+        .cursor.durable = position->durable,
+        .waiter.on_page = on_page,
+    };
+    if (kind == POSITION_NONE || LIST_EMPTY(&delivery->interests)) {
+        resume->is_decided = true; /* no client can have missed anything */
+        resume->cursor = journal_cursor(delivery->journal);
+    } else {
+        resume->is_place =
+            markers_resolve(&delivery->journal->markers, position, &resume->cursor.place);
+    }
+}
+
+void resume_end(struct resume *resume) {
+    page_waiter_leave(&resume->waiter);
+    gap_memory_clear(&resume->gaps_told);
+}
+
+/* topic: NULL means all topics. */
+static void refresh(struct resume *resume, const struct topic *topic,
                     enum sse_refresh_reason reason, bool is_durable) {
     struct wire_refresh message = {.is_durable = is_durable,
-                                   .position = handler->resume.position,
+                                   .position = resume->position,
                                    .reason = reason,
                                    .dropped = SSE_DROPPED_UNKNOWN};
     if (topic != NULL) {
-        message.topic = (struct slice){topic->name, topic->name_length};
+        message.topic = topic_key_of(topic);
     }
-    handler_take(handler, wire_encode_refresh(&message));
+    outbox_queue(&resume->delivery->outbox, wire_encode_refresh(&message));
 }
 
-/* An id beyond the head may be that of a broker that is ahead: the table is read first. */
-static bool is_decidable(struct handler *handler) {
-    struct table *table = &handler->broker->table;
-    struct resume *resume = &handler->resume;
+/* An id beyond the head may come from a broker that is ahead of this one, so the table is read
+ * before it is called unknown. */
+static bool is_decidable(struct resume *resume) {
+    struct table *table = &journal_of(resume)->table;
     if (!table_serves(table, resume->cursor.durable) ||
-        (!resume->is_place && !broker_is_listening(handler->broker))) {
+        (!resume->is_place && !journal_of(resume)->is_listening)) {
         return false;
     }
     if (table->state == TABLE_PRESENT && resume->cursor.durable > table->head &&
@@ -51,11 +63,10 @@ static bool is_decidable(struct handler *handler) {
     return table->state != TABLE_PRESENT || table_has_read(table, resume->reading);
 }
 
-static void go_on_from_head(struct handler *handler, bool from_place, bool from_id) {
-    struct resume *resume = &handler->resume;
-    struct cursor cursor = broker_cursor(handler->broker);
+static void go_on_from_head(struct resume *resume, bool from_place, bool from_id) {
+    struct cursor cursor = journal_cursor(journal_of(resume));
     struct position head;
-    broker_position(handler->broker, &head);
+    journal_position(journal_of(resume), &head);
     if (!from_id) {
         head.durable = resume->position.durable;
         cursor.durable = resume->cursor.durable;
@@ -70,89 +81,92 @@ static void go_on_from_head(struct handler *handler, bool from_place, bool from_
     resume->cursor = cursor;
 }
 
-/* What cannot be gone on from goes on from the head, and that is told, once. False: it cannot be
- * said yet. */
-static bool decide(struct handler *handler) {
-    struct resume *resume = &handler->resume;
-    if (!is_decidable(handler)) {
+/* Decides from where the handler goes on. A place or an id that is not known here goes on from the
+ * head, and one refresh says so. False: this cannot be decided yet. */
+static bool decide(struct resume *resume) {
+    if (!is_decidable(resume)) {
         return false;
     }
-    uint64_t head = handler->broker->table.head;
+    uint64_t head = journal_of(resume)->table.head;
     bool is_id = resume->cursor.durable <= head && (resume->cursor.durable > 0 || head == 0);
     resume->is_decided = true;
-    go_on_from_head(handler, !resume->is_place, !is_id);
+    go_on_from_head(resume, !resume->is_place, !is_id);
     if (!is_id) {
-        refresh(handler, NULL, SSE_REFRESH_UNKNOWN_POSITION, true);
+        refresh(resume, NULL, SSE_REFRESH_UNKNOWN_POSITION, true);
     } else if (!resume->is_place) {
-        refresh(handler, NULL, SSE_REFRESH_RESTART, false);
+        refresh(resume, NULL, SSE_REFRESH_RESTART, false);
     }
-    return handler->state == HANDLER_RESUMING;
+    return true;
 }
 
-void resume_on_table_changed(struct handler *handler) {
-    const struct table *table = &handler->broker->table;
-    struct resume *resume = &handler->resume;
-    struct subscription *subscription;
-    LIST_FOREACH(subscription, &handler->subscriptions, of_handler) {
-        subscription->gap_told = 0; /* of the old one */
-    }
+void resume_on_table_changed(struct resume *resume) {
+    const struct table *table = &journal_of(resume)->table;
+    gap_memory_clear(&resume->gaps_told); /* they were the old table's */
     if (resume->is_decided) {
         resume->cursor.durable = table->head;
         resume->position.durable = table->head;
-        refresh(handler, NULL, SSE_REFRESH_GAP, true);
-    } else if (resume->cursor.durable != 0 && table->before != TABLE_UNKNOWN) {
-        resume->cursor.durable = UINT64_MAX; /* it was the old one's: none of this */
+        refresh(resume, NULL, SSE_REFRESH_GAP, true);
+    } else if (resume->cursor.durable != 0 && table->previous_state != TABLE_UNKNOWN) {
+        resume->cursor.durable = UINT64_MAX; /* the id is the old table's: no id of this one */
     }
 }
 
-/* --- what was dropped ---------------------------------------------------------------------------
- */
+/* --- what was dropped ------------------------------------------------------------------------- */
 
-/* Nothing of any of its topics stands between here and a break. (One topic's own next would not do:
- * a client may have two, and the other's event would overtake the news.) */
-static bool is_at_break(const struct handler *handler) {
-    const struct history *history = &handler->broker->history;
-    const struct cursor *cursor = &handler->resume.cursor;
-    const struct history_entry *next = history_next(history, NULL, 0, cursor);
-    const struct subscription *subscription;
-    LIST_FOREACH(subscription, &handler->subscriptions, of_handler) {
-        struct topic *topic = subscription->topic;
-        next = next == NULL ? NULL : history_next(history, &topic, 1, cursor);
-        if (next == NULL || next->kind != HISTORY_BREAK) {
+/* The next entry that is new, if it comes first in the log; NULL if others are before it. */
+static const struct entry *next_of_any(const struct resume *resume) {
+    const struct entry *entry = history_after(&journal_of(resume)->history, &resume->cursor);
+    return entry != NULL && entry_is_new(entry, &resume->cursor) ? entry : NULL;
+}
+
+/* True if the next entry is a break for all topics of the handler. (It is not enough to look at one
+ * topic: a client may have two, and an event of the other one may come before the break.) Any event
+ * may match a pattern. */
+static bool is_at_break(const struct resume *resume) {
+    const struct history *history = &journal_of(resume)->history;
+    const struct cursor *cursor = &resume->cursor;
+    const struct entry *next = history_next(history, NULL, 0, cursor);
+    const struct interest *interest;
+    LIST_FOREACH(interest, &resume->delivery->interests, of_delivery) {
+        struct topic *topic = interest->topic;
+        if (next != NULL) {
+            next = topic_has_pattern(topic) ? next_of_any(resume)
+                                            : history_next(history, &topic, 1, cursor);
+        }
+        if (next == NULL || next->kind != ENTRY_BREAK) {
             return false;
         }
     }
     return next != NULL;
 }
 
-/* Something that is not there any more may have been about one of its topics. False if not all
- * could be told yet: there may be more topics than the queue has room for. */
-static bool tell_drops(struct handler *handler) {
-    struct subscription *subscription;
-    if (is_at_break(handler)) {
-        return true; /* it will be told at once by the one about the break */
+/* Tells of dropped events of the handler's topics. False if not all could be told yet: there may be
+ * more topics than the queue has room for. */
+static bool tell_drops(struct resume *resume) {
+    const struct history *history = &journal_of(resume)->history;
+    struct interest *interest;
+    if (is_at_break(resume)) {
+        return true; /* the refresh of the break comes next and covers the drops */
     }
-    LIST_FOREACH(subscription, &handler->subscriptions, of_handler) {
-        uint64_t floor = history_floor(&handler->broker->history, subscription->topic);
-        if (floor > handler->resume.cursor.place && floor > subscription->floor_told) {
-            if (!handler_wants_more(handler)) {
+    LIST_FOREACH(interest, &resume->delivery->interests, of_delivery) {
+        uint64_t losses = history_losses(history, interest->topic);
+        if (history_floor(history, interest->topic) > resume->cursor.place &&
+            losses > interest->losses_told) {
+            if (!outbox_wants_more(&resume->delivery->outbox)) {
                 return false;
             }
-            subscription->floor_told = floor;
-            refresh(handler, subscription->topic, SSE_REFRESH_GAP, false);
-            if (handler->state == HANDLER_CLOSED) {
-                return false; /* and its subscriptions with it */
-            }
+            interest->losses_told = losses;
+            refresh(resume, interest->topic, SSE_REFRESH_GAP, false);
         }
     }
     return true;
 }
 
-/* --- sending ------------------------------------------------------------------------------------
- */
+/* --- sending ---------------------------------------------------------------------------------- */
 
-/* A frame tells the position of who has everything before it. Where one part of ours is ahead of
- * that already, it stays: it never moves back. */
+/* A frame in the log has the position of a reader that has everything up to it. If one part of the
+ * resume's cursor is already further, that part of the resume's position is kept: positions never
+ * move back. */
 static void keep_ahead(const struct resume *resume, const struct cursor *at,
                        struct position *position) {
     if (resume->cursor.durable > at->durable) {
@@ -173,65 +187,75 @@ static void move_to(struct resume *resume, const struct cursor *at,
     resume->position = *position;
 }
 
-static void send_event(struct handler *handler, const struct cursor *at, struct topic *topic,
+static void send_event(struct resume *resume, const struct cursor *at, struct topic *topic,
                        struct payload *frame) {
     struct wire_event event;
     check(wire_decode_event(wire_body(frame), &event));
     struct position position = event.position;
-    keep_ahead(&handler->resume, at, &position);
-    move_to(&handler->resume, at, &position);
-    broker_count_sent(handler->broker, topic);
+    keep_ahead(resume, at, &position);
+    move_to(resume, at, &position);
+    topics_count_broadcast(&journal_of(resume)->topics, topic);
     if (position_equals(&position, &event.position)) {
-        handler_send(handler, frame);
+        outbox_share(&resume->delivery->outbox, frame);
     } else {
         event.position = position;
-        handler_take(handler, wire_encode_event(&event));
+        outbox_queue(&resume->delivery->outbox, wire_encode_event(&event));
     }
 }
 
-static void send_refresh(struct handler *handler, const struct cursor *at, struct payload *frame) {
+static void send_refresh(struct resume *resume, const struct cursor *at, struct payload *frame) {
     struct wire_refresh refresh;
     check(wire_decode_refresh(wire_body(frame), &refresh));
-    keep_ahead(&handler->resume, at, &refresh.position);
-    move_to(&handler->resume, at, &refresh.position);
-    handler_take(handler, wire_encode_refresh(&refresh));
+    keep_ahead(resume, at, &refresh.position);
+    move_to(resume, at, &refresh.position);
+    outbox_queue(&resume->delivery->outbox, wire_encode_refresh(&refresh));
 }
 
-static bool is_subscribed(const struct handler *handler, const struct topic *topic) {
-    return topic != NULL && topic_subscription(topic, handler, &handler->subscriptions) != NULL;
+/* Returns true if the handler wants a durable event of the topic. (If it was told of a gap after
+ * this event, the event comes from the log, or from a page that was read before the pruning.) */
+static bool wants_durable(struct resume *resume, struct topic_key topic, uint64_t id) {
+    bool is_wanted = delivery_wants(resume->delivery, topic);
+    if (is_wanted) {
+        gap_memory_pass(&resume->gaps_told, topic, id);
+    }
+    return is_wanted;
 }
 
-static void send_entry(struct handler *handler, const struct history_entry *entry) {
-    if (!history_is_new(entry, &handler->resume.cursor)) {
+static void send_entry(struct resume *resume, const struct entry *entry) {
+    if (!entry_is_new(entry, &resume->cursor)) {
         return;
     }
     switch (entry->kind) {
-    case HISTORY_BREAK:
-        send_refresh(handler, &entry->at, entry->frame);
+    case ENTRY_BREAK:
+        send_refresh(resume, &entry->at, entry->frame);
         return;
-    case HISTORY_EPHEMERAL:
-    case HISTORY_DURABLE:
-        if (is_subscribed(handler, entry->topic)) {
-            send_event(handler, &entry->at, entry->topic, entry->frame);
+    case ENTRY_EPHEMERAL:
+        if (delivery_wants(resume->delivery, topic_key_of(entry->topic))) {
+            send_event(resume, &entry->at, entry->topic, entry->frame);
+            return;
+        }
+        break;
+    case ENTRY_DURABLE:
+        if (wants_durable(resume, topic_key_of(entry->topic), entry->at.durable)) {
+            send_event(resume, &entry->at, entry->topic, entry->frame);
             return;
         }
         break;
     }
-    move_to(&handler->resume, &entry->at, &handler->resume.position);
+    move_to(resume, &entry->at, &resume->position);
 }
 
-/* --- the table ----------------------------------------------------------------------------------
- */
+/* --- the table -------------------------------------------------------------------------------- */
 
-static bool needs_page(const struct handler *handler) {
-    const struct broker *broker = handler->broker;
-    const struct subscription *subscription;
-    uint64_t id = handler->resume.cursor.durable;
-    if (broker->table.state != TABLE_PRESENT || id >= broker->table.head) {
+static bool needs_page(const struct resume *resume) {
+    const struct journal *journal = journal_of(resume);
+    const struct interest *interest;
+    uint64_t id = resume->cursor.durable;
+    if (journal->table.state != TABLE_PRESENT || id >= journal->table.head) {
         return false;
     }
-    LIST_FOREACH(subscription, &handler->subscriptions, of_handler) {
-        if (history_durable_floor(&broker->history, subscription->topic) > id) {
+    LIST_FOREACH(interest, &resume->delivery->interests, of_delivery) {
+        if (history_durable_floor(&journal->history, interest->topic) > id) {
             return true;
         }
     }
@@ -243,109 +267,110 @@ static void move_to_id(struct resume *resume, uint64_t id) {
     resume->position.durable = id;
 }
 
-static void send_row(struct handler *handler, const struct page_event *row) {
-    struct broker *broker = handler->broker;
+static void send_row(struct resume *resume, const struct table_row *row) {
+    struct topics *topics = &journal_of(resume)->topics;
     struct wire_event event;
     check(wire_decode_event(wire_body(row->frame), &event));
-    struct topic *topic = topics_find(&broker->topics, event.topic);
-    move_to_id(&handler->resume, row->id);
-    if (is_subscribed(handler, topic)) {
-        event.position = handler->resume.position;
-        broker_count_sent(broker, topic);
-        handler_take(handler, wire_encode_event(&event));
+    struct topic *topic = topics_find(topics, event.topic);
+    move_to_id(resume, row->id);
+    if (wants_durable(resume, event.topic, row->id)) {
+        event.position = resume->position;
+        topics_count_broadcast(topics, topic);
+        outbox_queue(&resume->delivery->outbox, wire_encode_event(&event));
     }
 }
 
-void resume_on_gap(struct handler *handler, const struct page_gap *gap) {
-    struct subscription *subscription;
-    if (!handler->resume.is_decided || gap->id <= handler->resume.cursor.durable) {
-        return;
-    }
-    LIST_FOREACH(subscription, &handler->subscriptions, of_handler) {
-        if (gap->id > subscription->gap_told && page_gap_is_about(gap, subscription->topic)) {
-            subscription->gap_told = gap->id;
-            refresh(handler, subscription->topic, SSE_REFRESH_GAP, true);
-            if (handler->state == HANDLER_CLOSED) {
-                return; /* and its subscriptions with it */
-            }
-        }
-    }
+static bool is_concerned(const struct resume *resume, const struct gap *gap) {
+    return topic_key_is_none(gap_topic(gap)) ? !LIST_EMPTY(&resume->delivery->interests)
+                                             : delivery_wants(resume->delivery, gap_topic(gap));
 }
 
-static void tell_gaps(struct handler *handler, const struct page *page) {
-    size_t count;
-    const struct page_gap *gaps = page_gaps(page, &count);
-    uint64_t from = handler->resume.cursor.durable;
-    if (count > 0) {
-        handler->resume.position.durable = page_skip(page, from);
+static bool is_news(const void *self, const struct gap *gap) {
+    const struct resume *resume = self;
+    return gap->id > resume->cursor.durable && is_concerned(resume, gap) &&
+           !gap_memory_knows(&resume->gaps_told, gap);
+}
+
+static bool begin_gap(void *self, const struct gap *gap) {
+    struct resume *resume = self;
+    return outbox_wants_more(&resume->delivery->outbox) && gap_memory_add(&resume->gaps_told, gap);
+}
+
+/* A gap that cannot be told now is met again, on a page or in the reading under way. */
+static bool tell_gaps(struct resume *resume, const struct gaps *gaps) {
+    struct gap_rule rule = {resume, is_news, begin_gap};
+    return delivery_tell_gaps(resume->delivery, gaps, &rule);
+}
+
+/* False: not all could be told yet. */
+static bool tell_gaps_of(struct resume *resume, const struct table_page *page) {
+    struct gaps gaps = {.before = resume->position, .after = resume->position};
+    gaps.list = table_page_gaps(page, &gaps.count);
+    gaps.after.durable = table_page_skip(page, resume->cursor.durable);
+    if (!tell_gaps(resume, &gaps)) {
+        return false;
     }
-    for (size_t i = 0; i < count && handler->state == HANDLER_RESUMING; i++) {
-        resume_on_gap(handler, &gaps[i]);
+    if (gaps.count > 0) {
+        move_to_id(resume, gaps.after.durable);
     }
-    if (count > 0) {
-        move_to_id(&handler->resume, page_skip(page, from));
-    }
+    return true;
 }
 
 /* False: it has to wait, for room or for the page. */
-static bool send_page(struct handler *handler) {
-    struct resume *resume = &handler->resume;
-    struct table *table = &handler->broker->table;
-    const struct page *page = pages_find(&table->pages, NULL, 0, resume->cursor.durable);
-    if (page->state == PAGE_WANTED) {
-        table_go_on(table);
+static bool send_page(struct resume *resume) {
+    const struct table_page *page = table_find_page(&journal_of(resume)->table, NULL, 0,
+                                                    resume->cursor.durable, &resume->waiter);
+    const struct table_row *row;
+    if (page->state == TABLE_PAGE_WANTED || !tell_gaps_of(resume, page)) {
         return false;
     }
-    tell_gaps(handler, page);
-    const struct page_event *row;
-    while ((row = page_next(page, resume->cursor.durable)) != NULL) {
-        if (handler->state != HANDLER_RESUMING || !handler_wants_more(handler)) {
+    while ((row = table_page_next(page, resume->cursor.durable)) != NULL) {
+        if (!outbox_wants_more(&resume->delivery->outbox)) {
             return false;
         }
-        send_row(handler, row);
+        send_row(resume, row);
     }
     move_to_id(resume, page->end);
     return true;
 }
 
-/* --- going on -----------------------------------------------------------------------------------
- */
+/* --- going on --------------------------------------------------------------------------------- */
 
 /* True at the head. */
-static bool send_log(struct handler *handler) {
-    const struct history_entry *entry =
-        history_after(&handler->broker->history, &handler->resume.cursor);
-    for (size_t looked_at = 0; entry != NULL && handler->state == HANDLER_RESUMING &&
-                               handler_wants_more(handler) && looked_at < RESUME_ENTRIES;
+static bool send_log(struct resume *resume) {
+    const struct entry *entry = history_after(&journal_of(resume)->history, &resume->cursor);
+    for (size_t looked_at = 0; entry != NULL && outbox_wants_more(&resume->delivery->outbox) &&
+                               looked_at < RESUME_ENTRIES;
          looked_at++) {
-        send_entry(handler, entry);
+        send_entry(resume, entry);
         entry = TAILQ_NEXT(entry, link);
     }
     return entry == NULL;
 }
 
-static void tell_open_gap(void *argument, const struct page_gap *gap) {
-    resume_on_gap(argument, gap);
+/* The refresh carries the current position: the reading that has met the gap is not complete
+ * yet. */
+static void tell_open_gap(void *argument, const struct gap *gap) {
+    struct resume *resume = argument;
+    struct gaps gaps = {
+        .list = gap, .count = 1, .before = resume->position, .after = resume->position};
+    bool is_told = tell_gaps(resume, &gaps);
+    (void)is_told; /* false: no room, which resume_pump checks */
 }
 
-void resume_pump(struct handler *handler) {
-    struct resume *resume = &handler->resume;
-    if ((!resume->is_decided && !decide(handler)) || !tell_drops(handler)) {
-        return;
+enum resume_progress resume_pump(struct resume *resume) {
+    const struct outbox *outbox = &resume->delivery->outbox;
+    if ((!resume->is_decided && !decide(resume)) || !tell_drops(resume)) {
+        return RESUME_WAITS;
     }
-    while (handler->state == HANDLER_RESUMING && needs_page(handler)) {
-        if (!handler_wants_more(handler) || !send_page(handler)) {
-            return;
+    while (needs_page(resume)) {
+        if (!outbox_wants_more(outbox) || !send_page(resume)) {
+            return RESUME_WAITS;
         }
     }
-    table_visit_gaps(&handler->broker->table, handler, tell_open_gap);
-    bool is_at_head = handler->state == HANDLER_RESUMING && send_log(handler);
-    if (handler->state != HANDLER_RESUMING) {
-        return;
+    table_visit_gaps(&journal_of(resume)->table, resume, tell_open_gap);
+    if (!outbox_wants_more(outbox)) {
+        return RESUME_WAITS;
     }
-    if (is_at_head) {
-        handler_on_resumed(handler);
-    } else {
-        handler_refill_soon(handler);
-    }
+    return send_log(resume) ? RESUME_IS_DONE : RESUME_HAS_MORE;
 }

@@ -1,6 +1,7 @@
 #include "status.h"
 
-#include "broker.h"
+#include "decimal.h"
+#include "http.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -10,7 +11,7 @@
 enum { STATUS_REQUEST_BYTES_MAX = 8192, STATUS_DEADLINE_MS = 5000 };
 
 enum status_state {
-    STATUS_LISTENING, /* nothing heard yet */
+    STATUS_LISTENING, /* nothing received yet */
     STATUS_READING,   /* a request, up to its blank line */
     STATUS_ASKING,    /* for the health document */
     STATUS_WRITING,
@@ -25,10 +26,11 @@ struct status_connection {
     bool wants_head;
     int fd;
     struct loop_io io;
-    struct loop_timer timer; /* LISTENING: silence; else the deadline for all */
+    struct loop_timer timer; /* LISTENING: the silence; else the deadline for the rest */
     struct loop_task reap;
     struct buf input;
     struct outq output;
+    struct health_request request;
 };
 
 /* --- end ----------------------------------------------------------------------------------- */
@@ -46,9 +48,9 @@ static void connection_close(struct status_connection *connection) {
         return;
     }
     struct status *status = connection->status;
-    struct loop *loop = status->broker->loop;
+    struct loop *loop = status->loop;
     connection->state = STATUS_CLOSED;
-    health_cancel(&status->broker->health, connection);
+    health_cancel(status->health, &connection->request);
     TAILQ_REMOVE(&status->connections, connection, link);
     status->connection_count--;
     loop_io_stop(loop, &connection->io);
@@ -65,7 +67,7 @@ static void on_deadline(struct loop_timer *timer) {
 static void on_ready(struct loop_io *io, unsigned ready);
 
 static void connection_write(struct status_connection *connection) {
-    struct loop *loop = connection->status->broker->loop;
+    struct loop *loop = connection->status->loop;
     switch (outq_write(&connection->output, connection->fd)) {
     case OUTQ_EMPTY:
     case OUTQ_BROKEN:
@@ -78,21 +80,6 @@ static void connection_write(struct status_connection *connection) {
     }
 }
 
-static const char *reason_phrase(unsigned status) {
-    switch (status) {
-    case 200:
-        return "OK";
-    case 400:
-        return "Bad Request";
-    case 404:
-        return "Not Found";
-    case 405:
-        return "Method Not Allowed";
-    default:
-        return "Service Unavailable";
-    }
-}
-
 static void answer(struct status_connection *connection, unsigned status, const char *type,
                    struct slice body) {
     struct buf text = {0};
@@ -100,13 +87,13 @@ static void answer(struct status_connection *connection, unsigned status, const 
         buf_printf(&text,
                    "HTTP/1.1 %u %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
                    "Cache-Control: no-store\r\n%sConnection: close\r\n\r\n",
-                   status, reason_phrase(status), type, body.length,
-                   status == 405 ? "Allow: GET, HEAD\r\n" : "");
+                   status, http_phrase(status), type, body.length,
+                   status == HTTP_METHOD_NOT_ALLOWED ? "Allow: GET, HEAD\r\n" : "");
     }
     if (!connection->wants_head) {
         buf_append_slice(&text, body);
     }
-    outq_take(&connection->output, payload_create(text.bytes, text.length));
+    outq_queue(&connection->output, payload_create(text.bytes, text.length));
     buf_release(&text);
     connection->state = STATUS_WRITING;
     connection_write(connection);
@@ -116,9 +103,8 @@ static void answer_error(struct status_connection *connection, unsigned status, 
     answer(connection, status, "text/plain", slice_of(text));
 }
 
-static void on_health(void *owner, uint64_t token, uint16_t status, struct slice document) {
-    (void)token;
-    struct status_connection *connection = owner;
+static void on_health(struct health_request *request, uint16_t status, struct slice document) {
+    struct status_connection *connection = container_of(request, struct status_connection, request);
     struct buf body = {0};
     buf_append_slice(&body, document);
     buf_append_text(&body, "\n");
@@ -127,10 +113,11 @@ static void on_health(void *owner, uint64_t token, uint16_t status, struct slice
 }
 
 static void ask_health(struct status_connection *connection, uint32_t limit) {
-    struct broker *broker = connection->status->broker;
+    struct status *status = connection->status;
+    struct health_question question = {WIRE_FULL_HEALTH, DOCUMENT_LOCAL, limit};
     connection->state = STATUS_ASKING;
-    loop_timer_start(broker->loop, &connection->timer, STATUS_DEADLINE_MS, on_deadline);
-    health_ask(&broker->health, limit, connection, 0, on_health);
+    loop_timer_start(status->loop, &connection->timer, STATUS_DEADLINE_MS, on_deadline);
+    health_ask(status->health, &connection->request, &question, on_health);
 }
 
 static void on_silence(struct loop_timer *timer) {
@@ -140,36 +127,31 @@ static void on_silence(struct loop_timer *timer) {
 /* --- requests ------------------------------------------------------------------------------ */
 
 static bool parse_limit(const char *query, uint32_t *limit) {
-    *limit = WIRE_HEALTH_LIMIT;
-    if (*query == '\0') {
-        return true;
-    }
-    char *end;
-    if (strncmp(query, "?limit=", 7) != 0 || query[7] < '0' || query[7] > '9') {
-        return false;
-    }
-    unsigned long value = strtoul(query + 7, &end, 10);
-    *limit = value < WIRE_HEALTH_LIMIT_MAX ? (uint32_t)value : WIRE_HEALTH_LIMIT_MAX;
-    return *end == '\0';
+    uint64_t value = WIRE_HEALTH_LIMIT;
+    bool is_sound = *query == '\0' ||
+                    (strncmp(query, "?limit=", 7) == 0 &&
+                     decimal_parse(slice_of(query + 7), SIZE_MAX, WIRE_HEALTH_LIMIT_MAX, &value));
+    *limit = (uint32_t)value;
+    return is_sound;
 }
 
-/* line: "GET /healthz HTTP/1.1", changed in place. */
+/* line: "GET /healthz HTTP/1.1"; it is changed in place. */
 static void on_request(struct status_connection *connection, char *line) {
     const char *method = strsep(&line, " ");
     char *path = strsep(&line, " ");
     uint32_t limit;
     if (path == NULL || line == NULL || strncmp(line, "HTTP/", 5) != 0) {
-        answer_error(connection, 400, "not HTTP\n");
+        answer_error(connection, HTTP_BAD_REQUEST, "not HTTP\n");
         return;
     }
     connection->wants_head = strcmp(method, "HEAD") == 0;
     size_t length = strcspn(path, "?");
     if (length != strlen("/healthz") || memcmp(path, "/healthz", length) != 0) {
-        answer_error(connection, 404, "only /healthz is here\n");
+        answer_error(connection, HTTP_NOT_FOUND, "only /healthz is here\n");
     } else if (strcmp(method, "GET") != 0 && !connection->wants_head) {
-        answer_error(connection, 405, "only GET and HEAD\n");
+        answer_error(connection, HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD\n");
     } else if (!parse_limit(path + length, &limit)) {
-        answer_error(connection, 400, "limit must be a number\n");
+        answer_error(connection, HTTP_BAD_REQUEST, "limit must be a number\n");
     } else {
         ask_health(connection, limit);
     }
@@ -180,11 +162,11 @@ static void take_input(struct status_connection *connection) {
     connection->is_http = true;
     if (connection->state == STATUS_LISTENING) {
         connection->state = STATUS_READING;
-        loop_timer_start(connection->status->broker->loop, &connection->timer, STATUS_DEADLINE_MS,
+        loop_timer_start(connection->status->loop, &connection->timer, STATUS_DEADLINE_MS,
                          on_deadline);
     }
     if (memchr(input->bytes, '\0', input->length) != NULL) {
-        answer_error(connection, 400, "not HTTP\n");
+        answer_error(connection, HTTP_BAD_REQUEST, "not HTTP\n");
         return;
     }
     buf_append(input, "", 1);
@@ -194,7 +176,7 @@ static void take_input(struct status_connection *connection) {
         input->bytes[strcspn(input->bytes, "\r\n")] = '\0';
         on_request(connection, input->bytes);
     } else if (input->length > STATUS_REQUEST_BYTES_MAX) {
-        answer_error(connection, 400, "the request is too long\n");
+        answer_error(connection, HTTP_BAD_REQUEST, "the request is too long\n");
     } else {
         input->length--; /* the NUL */
     }
@@ -213,9 +195,9 @@ static void on_ready(struct loop_io *io, unsigned ready) {
         connection->input.length += (size_t)got;
         take_input(connection);
     } else if (got == 0 && connection->state != STATUS_READING) {
-        /* It has said all that it had to say, and waits (nc does so): its answer will tell whether
-         * it is still there. */
-        loop_io_stop(connection->status->broker->loop, io);
+        /* The peer has closed its sending side and waits for the answer, as nc does. Writing the
+         * answer will show whether the peer is still there. */
+        loop_io_stop(connection->status->loop, io);
     } else if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
         connection_close(connection);
     }
@@ -227,7 +209,7 @@ static void on_connection(void *owner, int fd) {
         close(fd);
         return;
     }
-    struct loop *loop = status->broker->loop;
+    struct loop *loop = status->loop;
     struct status_connection *connection = must_zalloc(sizeof *connection);
     connection->status = status;
     connection->fd = fd;
@@ -239,20 +221,20 @@ static void on_connection(void *owner, int fd) {
     loop_timer_start(loop, &connection->timer, STATUS_SILENCE_MS, on_silence);
 }
 
-bool status_open(struct status *status, struct broker *broker, char *reason, size_t reason_bytes) {
-    *status = (struct status){.broker = broker};
+bool status_open(struct status *status, struct loop *loop, const struct config *config,
+                 struct health *health, char *reason, size_t reason_bytes) {
+    *status = (struct status){.loop = loop, .health = health};
     TAILQ_INIT(&status->connections);
-    if (!door_open_socket(broker->config, "status.sock", &status->fd, status->path, reason,
-                          reason_bytes)) {
+    if (!door_open_socket(config, "status.sock", &status->fd, status->path, reason, reason_bytes)) {
         *status = (struct status){0};
         return false;
     }
-    acceptor_start(&status->acceptor, broker->loop, status->fd, status, on_connection);
+    acceptor_start(&status->acceptor, loop, status->fd, status, on_connection);
     return true;
 }
 
 void status_close(struct status *status) {
-    if (status->broker == NULL) {
+    if (status->loop == NULL) {
         return;
     }
     struct status_connection *connection;

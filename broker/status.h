@@ -1,13 +1,12 @@
-/* The status socket: health for who is on this machine, with nc, curl or a monitor.
+/* The status socket: health for readers on this machine, with nc, curl or a monitor.
  *
- * A connection that says nothing for STATUS_SILENCE_MS gets the health document and is closed. One
- * that speaks speaks HTTP: GET or HEAD of /healthz[?limit=N]. It cannot change anything. */
+ * A connection that sends nothing for STATUS_SILENCE_MS gets the health document and is closed. A
+ * connection that sends something has to send HTTP: GET or HEAD of /healthz[?limit=N]. Nothing can
+ * be changed through this socket. */
 #pragma once
 
 #include "door.h"
 #include "outq.h"
-
-struct broker;
 
 enum { STATUS_SILENCE_MS = 200, STATUS_CONNECTIONS_MAX = 64 };
 
@@ -15,7 +14,8 @@ struct status_connection;
 TAILQ_HEAD(status_connection_list, status_connection);
 
 struct status {
-    struct broker *broker; /* borrowed */
+    struct loop *loop;     /* borrowed; NULL: it is not open */
+    struct health *health; /* borrowed */
     struct acceptor acceptor;
     int fd;
     char path[DOOR_PATH_BYTES];
@@ -23,7 +23,7 @@ struct status {
     size_t connection_count;
 };
 
-bool status_open(struct status *status, struct broker *broker, char *reason,
-                 size_t reason_bytes) must_check;
+bool status_open(struct status *status, struct loop *loop, const struct config *config,
+                 struct health *health, char *reason, size_t reason_bytes) must_check;
 /* Harmless when it was never opened (zero-initialised). */
 void status_close(struct status *status);

@@ -1,90 +1,58 @@
 #include "table.h"
 
-#include "broker.h"
+#include "log.h"
 #include "pg_array.h"
+#include "schema.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
-
-/* The columns of pgsse.page. */
-enum page_column {
-    COLUMN_ID,
-    COLUMN_TOPIC,
-    COLUMN_IS_GAP,
-    COLUMN_TYPE,
-    COLUMN_DATA,
-    COLUMN_PUBLISHER_ID,
-    COLUMN_RETRY,
-    COLUMN_COMMENT,
-    COLUMN_IS_TEXT,
-    COLUMN_HAS_MORE,
-};
 
 enum { NUMBER_BYTES = 24 };
 
-/* Each begins with how long it may wait for a lock, in ms: less than we wait for the statement, so
- * that the server ends it, and what is given up does not pile up there. */
+/* Each statement first sets how long it may wait for a lock, in ms. This is less than
+ * canary_timeout, so that the server ends a blocked statement. Else statements that the broker
+ * has given up would pile up there. */
 #define PATIENCE "pg_catalog.set_config('lock_timeout', $1, true)"
 
-/* With what else is asked here later: a role that may not do all of it is told so at once. (The
- * functions, and their tables, are locked when they run: not before the first row is there.) */
-static const char look_statement[] =
-    "SELECT pgsse.version(), pgsse.head(), 'pgsse.events'::pg_catalog.regclass::pg_catalog.oid, "
-    "(SELECT count(*) FROM pgsse.page(0, 0, NULL, 1, 1)), "
-    "(SELECT count(*) FROM pgsse.subscribed('{}', '{}', '{}')) FROM " PATIENCE;
+/* Asks for the schema's owners before any code of the schema is run. */
+static const char trust_statement[] = "SELECT " TABLE_TRUST_COLUMNS ", " PATIENCE;
+
+/* The arguments have exactly the parameters' types, so that no other function of that name can be a
+ * better match. */
+static const char look_statement[] = "SELECT " TABLE_LOOK_COLUMNS " FROM " PATIENCE;
 static const char page_statement[] =
-    "SELECT r.id, r.topic, r.is_floor, r.type, r.data, r.publisher_id, r.retry, r.comment, "
-    "r.is_text, r.has_more "
-    "FROM " PATIENCE " AS p, LATERAL pgsse.page($2::bigint + length(p) * 0, $3::bigint, "
-    "$4::text[], $5::integer, $6::bigint) AS r";
+    "SELECT " TABLE_PAGE_COLUMNS " FROM " PATIENCE
+    " AS p, LATERAL pgsse.page($2::bigint OPERATOR(pg_catalog.+) "
+    "(pg_catalog.length(p) OPERATOR(pg_catalog.*) 0), $3::bigint, $4::pg_catalog.text[], "
+    "$5::integer, $6::bigint, NULL::pg_catalog.text[]) AS r";
 static const char check_statement[] =
-    "SELECT pgsse.subscribed($2::integer[], $3::text[], $4::text[]) FROM " PATIENCE;
+    "SELECT pgsse.subscribed($2::integer[], $3::pg_catalog.text[], $4::pg_catalog.text[], "
+    "NULL::pg_catalog.text[]) FROM " PATIENCE;
 static const char prune_statement[] =
-    "SELECT pgsse.prune(nullif($2, '0 ms')::interval, nullif($3, '0')::bigint, $4::bigint) "
-    "FROM " PATIENCE;
+    "SELECT pgsse.prune($2::interval, $3::bigint, $4::bigint) FROM " PATIENCE;
+
+static const char prove_statement[] = "SELECT " SERVER_QUERY " FROM " PATIENCE;
 
 static void begin_next(struct table *table);
-static void forget_gaps(struct table *table);
-
-static bool is_true(const struct pg_result *result, int row, int column) {
-    return pg_value(result, row, column)[0] == 't';
-}
-
-static uint64_t number_at(const struct pg_result *result, int row, int column) {
-    return strtoull(pg_value(result, row, column), NULL, 10);
-}
 
 /* --- statements ------------------------------------------------------------------------------ */
 
-static void on_timeout(struct loop_timer *timer) {
-    struct table *table = container_of(timer, struct table, timeout);
-    pg_drop(table->pg, "the table of durable events cannot be read in time");
-}
-
-/* parameters[0] is set here. */
-static void run(struct table *table, enum table_task task, const char *sql, int parameter_count,
-                const char **parameters,
+/* Sets parameters[0]. The connection may be lost before this returns. */
+static void run(struct table *table, const char *sql, int parameter_count, const char **parameters,
                 void (*on_result)(void *self, const struct pg_result *result)) {
-    struct broker *broker = table->broker;
     char patience[NUMBER_BYTES];
-    table->task = task;
-    snprintf(patience, sizeof patience, "%" PRId64, broker->config->canary_timeout * 3 / 4);
+    snprintf(patience, sizeof patience, "%" PRId64, table->config->canary_timeout * 3 / 4);
     parameters[0] = patience;
-    loop_timer_start(broker->loop, &table->timeout, broker->config->canary_timeout, on_timeout);
     pg_query(table->pg, sql, parameter_count, parameters, on_result);
 }
 
-/* What was under way is wanted still. */
+/* The statement under way has no outcome: its checks and its page are still wanted. */
 static void take_back(struct table *table) {
-    struct replay *replay;
-    while ((replay = TAILQ_FIRST(&table->checking)) != NULL) {
-        replay_await_check(replay);
-    }
+    checks_take_back(&table->checks);
     table->page = NULL;
 }
 
-/* What a page holds cannot be read, and will not be: not because of a lock, a time limit or a
- * server that stops. (Internal errors, data that are broken, errors raised by functions.) */
+/* True for errors that will come again when the page is read again: internal errors, broken data,
+ * errors raised by functions. Not for locks, time limits or a server that stops. */
 static bool is_lasting(const struct pg_result *result) {
     static const char *const classes[] = {"XX", "22", "P0"};
     for (size_t i = 0; i < length_of(classes); i++) {
@@ -95,19 +63,18 @@ static bool is_lasting(const struct pg_result *result) {
     return false;
 }
 
-/* Others come first; and in the end those who wait for it are told that they miss something. */
+/* Other pages are read first. After TABLE_PAGE_FAILURES_MAX failures the page becomes a gap, and
+ * its readers are told that they miss something. */
 static void put_page_back(struct table *table) {
-    struct page *page = table->page;
+    struct table_page *page = table->page;
     table->page = NULL;
-    if (pages_put_back(&table->pages, page) < TABLE_PAGE_FAILURES_MAX) {
+    if (table_pages_put_back(&table->pages, page) < TABLE_PAGE_FAILURES_MAX) {
         return;
     }
-    log_error("durable events behind id %" PRIu64 " cannot be read: they are left out",
-              page->after);
-    struct page_gap gap = page_gap_of(table->page_end, (struct slice){"", 0});
-    page_add_gap(page, &gap);
-    pages_settle(&table->pages, page, table->page_end);
-    broker_on_page(table->broker, page);
+    log_error("durable events after id %" PRIu64 " cannot be read: they are left out", page->after);
+    struct gap gap = gap_of(table->page_end, (struct topic_key){0});
+    table_page_add_gap(page, &gap);
+    table_pages_settle(&table->pages, page, table->page_end);
 }
 
 static bool is_resting(const struct table *table) {
@@ -118,16 +85,15 @@ static void on_rested(struct loop_timer *timer) {
     begin_next(container_of(timer, struct table, rest));
 }
 
-/* The connection is sound, but something there is not: the schema may have gone, so it is looked at
- * next. */
+/* Postgres has refused a statement, but the connection works. The schema may have gone, so the next
+ * statement looks at it. */
 static void on_refused(struct table *table, const struct pg_result *result) {
-    struct broker *broker = table->broker;
     table->must_look = true;
     table->is_failing = true;
-    if (result->sqlstate[0] != '\0') { /* else the connection breaks: that is told in a moment */
-        broker_on_table_lost(broker, result->message);
+    if (result->sqlstate[0] != '\0') { /* "": the connection breaks, on_lost follows */
+        table->owner.on_lost(table->owner.self, result->message);
     }
-    loop_timer_start(broker->loop, &table->rest, broker->config->reconnect_min, on_rested);
+    loop_timer_start(table->loop, &table->rest, table->config->reconnect_min, on_rested);
     if (table->page != NULL && is_lasting(result)) {
         put_page_back(table);
     }
@@ -136,9 +102,8 @@ static void on_refused(struct table *table, const struct pg_result *result) {
 
 /* True if the outcome can be used. */
 static bool end_statement(struct table *table, const struct pg_result *result) {
-    loop_timer_stop(table->broker->loop, &table->timeout);
     if (!result->is_ok && strncmp(result->sqlstate, "57P", 3) == 0) {
-        pg_drop(table->pg, result->message); /* the server ends the session */
+        pg_drop(table->pg, result->message); /* the server is ending the session */
         return false;
     }
     if (!result->is_ok) {
@@ -148,21 +113,44 @@ static bool end_statement(struct table *table, const struct pg_result *result) {
     pg_settled(table->pg);
     if (table->task == TABLE_READS && table->is_failing) {
         table->is_failing = false;
-        broker_on_table_looked(table->broker);
+        table->owner.on_proved(table->owner.self);
     }
     return true;
 }
 
-/* --- is it there? ---------------------------------------------------------------------------- */
+/* The answer is not from the schema's own function, or not even from Postgres. */
+static bool refuse_page(struct table *table) {
+    static const struct pg_result broken = {.sqlstate = "XX000",
+                                            .message = "the answer of pgsse.page is not a page"};
+    on_refused(table, &broken);
+    return false;
+}
+
+/* As end_statement, for a page that was asked for after that id. */
+static bool end_page(struct table *table, const struct pg_result *result, uint64_t after) {
+    return end_statement(table, result) &&
+           (table_result_is_page(result, after) || refuse_page(table));
+}
+
+/* --- is the schema there? --------------------------------------------------------------------- */
+
+/* A statement about the server or the schema, without further parameters. Readings come next after
+ * it. */
+static void ask(struct table *table, const char *sql,
+                void (*on_result)(void *self, const struct pg_result *result)) {
+    const char *parameters[1];
+    table->task = TABLE_PRUNES;
+    run(table, sql, length_of(parameters), parameters, on_result);
+}
 
 static void change_state(struct table *table, enum table_state state, uint64_t head) {
     bool was_known = table_serves(table, 0);
-    table->before = table->state;
+    table->previous_state = table->state;
     table->state = state;
     table->head = head;
-    forget_gaps(table);
-    pages_forget(&table->pages);
-    broker_on_table_changed(table->broker, was_known);
+    gap_memory_clear(&table->gaps);
+    table_pages_forget(&table->pages);
+    table->owner.on_changed(table->owner.self, was_known);
 }
 
 static void become_absent(struct table *table, const char *reason) {
@@ -183,63 +171,92 @@ static void become_present(struct table *table, uint64_t head, uint64_t identity
     }
 }
 
-/* Not there, or not for us: class 3F and 42 of SQLSTATE. */
+/* The schema is not there, or not for this role: SQLSTATE classes 3F and 42. */
 static bool is_missing(const struct pg_result *result) {
     return strncmp(result->sqlstate, "3F", 2) == 0 || strncmp(result->sqlstate, "42", 2) == 0;
+}
+
+/* False: there is no answer, and the connection is given up. */
+static bool end_look(struct table *table, const struct pg_result *result) {
+    if (!result->is_ok && !is_missing(result)) {
+        pg_drop(table->pg, result->message);
+        return false;
+    }
+    return true;
+}
+
+/* reason: why the schema cannot be used; NULL if it can. */
+static void end_looking(struct table *table, const char *reason) {
+    table->must_look = false;
+    table->is_failing = table->is_failing && reason == NULL;
+    if (!table->is_failing) {
+        table->owner.on_proved(table->owner.self);
+    }
+    if (reason != NULL) {
+        become_absent(table, reason);
+        pg_settled(table->pg);
+    }
 }
 
 static void on_looked(void *self, const struct pg_result *result) {
     struct table *table = self;
     char reason[TABLE_REASON_BYTES];
-    loop_timer_stop(table->broker->loop, &table->timeout);
-    if (!result->is_ok && !is_missing(result)) {
-        pg_drop(table->pg, result->message);
+    uint64_t head;
+    uint64_t identity;
+    if (!end_look(table, result)) {
         return;
     }
-    table->must_look = false;
-    table->is_failing = table->is_failing && result->is_ok;
-    if (!table->is_failing) {
-        broker_on_table_looked(table->broker);
-    }
-    if (!result->is_ok) {
-        snprintf(reason, sizeof reason,
-                 "the schema pgsse is not installed, or not for this role (" SCHEMA_COMMAND "): "
-                 "%s",
-                 result->message);
-        become_absent(table, reason);
-        pg_settled(table->pg);
-    } else if (number_at(result, 0, 0) != SCHEMA_VERSION) {
-        snprintf(reason, sizeof reason, "the schema pgsse has version %s, wanted is %d",
-                 pg_value(result, 0, 0), SCHEMA_VERSION);
-        become_absent(table, reason);
+    if (table_result_is_schema(result, &head, &identity, reason)) {
+        end_looking(table, NULL);
+        become_present(table, head, identity);
     } else {
-        become_present(table, number_at(result, 0, 1), number_at(result, 0, 2));
+        end_looking(table, reason);
     }
     begin_next(table);
 }
 
+/* Compares this connection's server with LISTEN's, before anything is read: the table of another
+ * server has other ids. */
+static void on_proved(void *self, const struct pg_result *result) {
+    struct table *table = self;
+    if (!result->is_ok || result->rows != 1) {
+        pg_drop(table->pg, result->is_ok ? "Postgres answers nonsense" : result->message);
+    } else if (!server_is_known(table->server)) {
+        return; /* LISTEN was lost meanwhile; when it is back, table_renew is called */
+    } else if (!server_is(table->server, pg_value(result, 0, 0))) {
+        pg_drop(table->pg, "it is at another server, or database, than LISTEN");
+        table->owner.on_astray(table->owner.self);
+    } else {
+        table->is_proved = true;
+        begin_next(table);
+    }
+}
+
+static void prove(struct table *table) {
+    ask(table, prove_statement, on_proved);
+}
+
+/* The schema's owner decides what code its functions run, so an untrusted owner's schema is not
+ * used. */
+static void on_trusted(void *self, const struct pg_result *result) {
+    struct table *table = self;
+    char reason[TABLE_REASON_BYTES];
+    if (!end_look(table, result)) {
+        return;
+    }
+    if (table_result_is_trusted(result, reason)) {
+        ask(table, look_statement, on_looked);
+        return;
+    }
+    end_looking(table, reason);
+    begin_next(table);
+}
+
 static void look(struct table *table) {
-    const char *parameters[1];
-    run(table, TABLE_LOOKS, look_statement, length_of(parameters), parameters, on_looked);
+    ask(table, trust_statement, on_trusted);
 }
 
-/* --- rows -> frames -------------------------------------------------------------------------- */
-
-static void read_row(const struct pg_result *result, int row, struct event_row *event) {
-    *event = (struct event_row){
-        .topic = slice_of(pg_value(result, row, COLUMN_TOPIC)),
-        .type = slice_of(pg_value(result, row, COLUMN_TYPE)),
-        .data = slice_of(pg_value(result, row, COLUMN_DATA)),
-        .publisher_id = slice_of(pg_value(result, row, COLUMN_PUBLISHER_ID)),
-        .retry = slice_of(pg_value(result, row, COLUMN_RETRY)),
-        .comment = slice_of(pg_value(result, row, COLUMN_COMMENT)),
-        .is_text = is_true(result, row, COLUMN_IS_TEXT),
-    };
-}
-
-static bool has_more(const struct pg_result *result) {
-    return result->rows > 0 && is_true(result, result->rows - 1, COLUMN_HAS_MORE);
-}
+/* --- readings -------------------------------------------------------------------------------- */
 
 static void page_parameters(char after[NUMBER_BYTES], uint64_t id, char rows[NUMBER_BYTES],
                             int most_rows, char bytes[NUMBER_BYTES], int most_bytes) {
@@ -248,92 +265,86 @@ static void page_parameters(char after[NUMBER_BYTES], uint64_t id, char rows[NUM
     snprintf(bytes, NUMBER_BYTES, "%d", most_bytes);
 }
 
-/* --- readings -------------------------------------------------------------------------------- */
-
 static void on_poll(struct loop_timer *timer);
 
 static void poll_again(struct table *table) {
-    struct broker *broker = table->broker;
-    loop_timer_start(broker->loop, &table->poll, broker->config->table_poll, on_poll);
+    loop_timer_start(table->loop, &table->poll, table->config->table_poll, on_poll);
 }
 
 static void on_poll(struct loop_timer *timer) {
     struct table *table = container_of(timer, struct table, poll);
-    table->must_look = true; /* it may have been replaced */
+    table->must_look = true; /* the schema may have been replaced */
     poll_again(table);
     (void)table_ask_reading(table);
 }
 
-/* Each of them once: until the reading has passed it, it stands in every page. */
-static void hear_gap(struct table *table, const struct page_gap *heard) {
-    struct table_gap *gap;
-    HASH_FIND(hh, table->gaps, heard->topic, heard->topic_length, gap);
-    if (gap != NULL && gap->page.id >= heard->id) {
-        return;
-    }
-    if (gap == NULL) {
-        gap = must_zalloc(sizeof *gap);
-        gap->page = *heard;
-        HASH_ADD_KEYPTR(hh, table->gaps, gap->page.topic, gap->page.topic_length, gap);
-    }
-    gap->page.id = heard->id;
-    broker_receive_gap(table->broker, heard);
-}
-
-static void forget_gaps(struct table *table) {
-    struct table_gap *gap;
-    struct table_gap *next;
-    HASH_ITER(hh, table->gaps, gap, next) {
-        HASH_DEL(table->gaps, gap);
-        free(gap);
-    }
-}
-
-/* What was pruned lies behind us now, too. */
+/* The head moves past the gaps that the reading has met, too. */
 static void end_reading(struct table *table) {
-    const struct table_gap *gap;
-    for (gap = table->gaps; gap != NULL; gap = gap->hh.next) {
-        table->head = gap->page.id > table->head ? gap->page.id : table->head;
-    }
-    forget_gaps(table);
-    table->done = table->begun;
-    broker_on_table_read(table->broker);
+    table->head = gap_memory_end(&table->gaps, table->head);
+    gap_memory_clear(&table->gaps);
+    table->reading_done = table->reading_started;
+    table->owner.on_read(table->owner.self);
 }
 
-/* The head goes on to the first event, or behind all gaps: who is told of them now is then told
- * again when it comes back only of those that reach beyond that event. */
-static void skip_pruned(struct table *table, const struct pg_result *result) {
+/* The head after the gaps are told: just before the first event, or the end of all gaps. A client
+ * that is told now and comes back later is told again only of gaps that end after that event. */
+static uint64_t head_after_gaps(const struct table *table, const struct pg_result *result) {
     uint64_t head = table->head;
-    for (int i = 0; i < result->rows; i++) {
-        uint64_t id = number_at(result, i, COLUMN_ID);
-        if (!is_true(result, i, COLUMN_IS_GAP)) {
-            head = id - 1 > table->head ? id - 1 : table->head;
-            break;
+    for (int i = 0; i < table_result_rows(result); i++) {
+        uint64_t id = table_result_id(result, i);
+        if (!table_result_is_gap(result, i)) {
+            return id - 1 > table->head ? id - 1 : table->head;
         }
         head = id > head ? id : head;
     }
+    return head;
+}
+
+static struct gap gap_at(const struct pg_result *result, int i) {
+    struct event_row row;
+    char room[TOPIC_KEY_BYTES_MAX];
+    table_result_row(result, i, &row);
+    return gap_of(table_result_id(result, i), event_row_topic(&row, room));
+}
+
+static void receive_gaps(struct table *table, const struct pg_result *result) {
+    struct buf news = {0}; /* of struct gap */
+    uint64_t head = head_after_gaps(table, result);
+    for (int i = 0; i < table_result_rows(result); i++) {
+        if (table_result_is_gap(result, i) && table_result_is_served(result, i)) {
+            struct gap gap = gap_at(result, i);
+            if (gap_memory_add(&table->gaps, &gap)) {
+                buf_append(&news, &gap, sizeof gap);
+            }
+        }
+    }
+    if (news.length > 0) {
+        table->owner.on_gaps(table->owner.self, (const struct gap *)(const void *)news.bytes,
+                             news.length / sizeof(struct gap), head);
+    }
     table->head = head;
+    buf_release(&news);
 }
 
 static void on_read(void *self, const struct pg_result *result) {
     struct table *table = self;
     struct event_row row;
-    if (!end_statement(table, result)) {
+    if (!end_page(table, result, table->head)) {
         return;
     }
-    skip_pruned(table, result);
-    for (int i = 0; i < result->rows; i++) {
-        uint64_t id = number_at(result, i, COLUMN_ID);
-        read_row(result, i, &row);
-        if (is_true(result, i, COLUMN_IS_GAP)) {
-            struct page_gap gap = page_gap_of(id, row.topic);
-            hear_gap(table, &gap);
-        } else if (id > table->head) {
-            table->head = id;
-            broker_receive_row(table->broker, &row);
+    receive_gaps(table, result);
+    for (int i = 0; i < table_result_rows(result); i++) {
+        uint64_t id = table_result_id(result, i);
+        if (table_result_is_gap(result, i) || id <= table->head) {
+            continue;
+        }
+        table->head = id;
+        if (table_result_is_served(result, i)) {
+            table_result_row(result, i, &row);
+            table->owner.on_row(table->owner.self, &row, id);
         }
     }
-    if (!has_more(result)) {
+    if (!table_result_has_more(result)) {
         end_reading(table);
     }
     begin_next(table);
@@ -345,123 +356,99 @@ static void read_on(struct table *table) {
     char bytes[NUMBER_BYTES];
     const char *parameters[] = {NULL, after, NULL, NULL, rows, bytes};
     page_parameters(after, table->head, rows, TABLE_READING_ROWS, bytes, TABLE_READING_BYTES);
-    table->begun = table->asked;
-    run(table, TABLE_READS, page_statement, length_of(parameters), parameters, on_read);
+    table->reading_started = table->reading_wanted;
+    run(table, page_statement, length_of(parameters), parameters, on_read);
 }
 
 uint64_t table_ask_reading(struct table *table) {
-    table->asked = table->begun + 1;
+    table->reading_wanted = table->reading_started + 1;
     begin_next(table);
-    return table->asked;
+    return table->reading_wanted;
 }
 
 bool table_has_read(const struct table *table, uint64_t reading) {
-    return table->done >= reading;
+    return table->reading_done >= reading;
 }
 
 /* --- checks ---------------------------------------------------------------------------------- */
 
 static void on_checked(void *self, const struct pg_result *result) {
     struct table *table = self;
-    struct replay *replay;
     if (!end_statement(table, result)) {
         return;
     }
-    replay = TAILQ_FIRST(&table->checking);
-    for (int row = 0; row < result->rows; row++) {
-        uint64_t number = number_at(result, row, 0);
-        while (replay != NULL && replay->check_number < number / WIRE_TOPICS_MAX) {
-            replay = TAILQ_NEXT(replay, link); /* some may have left meanwhile */
-        }
-        if (replay != NULL && replay->check_number == number / WIRE_TOPICS_MAX) {
-            replay->granted |= (uint64_t)1 << (number % WIRE_TOPICS_MAX);
-        }
-    }
     table->is_handing_out = true;
-    while ((replay = TAILQ_FIRST(&table->checking)) != NULL) {
-        replay_on_checked(replay);
-    }
+    checks_end(&table->checks, result);
     table->is_handing_out = false;
     begin_next(table);
 }
 
-static void add_check(struct replay *replay, uint64_t number, struct buf arrays[3]) {
-    replay->check_number = number;
-    replay->granted = 0;
-    for (size_t i = 0; i < replay->topic_count; i++) {
-        const struct topic *topic = replay->topics[i];
-        pg_array_add_number(&arrays[0], number * WIRE_TOPICS_MAX + i);
-        pg_array_add(&arrays[1], slice_of(replay->user));
-        pg_array_add(&arrays[2], (struct slice){topic->name, topic->name_length});
-    }
-}
-
 static void check_users(struct table *table) {
-    struct buf arrays[3] = {0};
-    struct replay *replay;
-    for (size_t i = 0; i < length_of(arrays); i++) {
-        pg_array_begin(&arrays[i]);
-    }
-    for (uint64_t number = 0;
-         number < TABLE_CHECKS_MAX && (replay = TAILQ_FIRST(&table->unchecked)) != NULL; number++) {
-        add_check(replay, number, arrays);
-        replay_begin_check(replay);
-    }
-    for (size_t i = 0; i < length_of(arrays); i++) {
-        pg_array_end(&arrays[i]);
-    }
+    struct buf arrays[CHECKS_ARRAYS] = {0};
+    checks_begin(&table->checks, arrays);
     const char *parameters[] = {NULL, arrays[0].bytes, arrays[1].bytes, arrays[2].bytes};
-    run(table, TABLE_CHECKS, check_statement, length_of(parameters), parameters, on_checked);
+    run(table, check_statement, length_of(parameters), parameters, on_checked);
     for (size_t i = 0; i < length_of(arrays); i++) {
         buf_release(&arrays[i]);
     }
 }
 
+void table_ask_check(struct table *table, struct check *check) {
+    check_ask(&table->checks, check);
+    begin_next(table);
+}
+
 /* --- pages ----------------------------------------------------------------------------------- */
 
 static void add_row(struct table *table, const struct pg_result *result, int i) {
-    uint64_t id = number_at(result, i, COLUMN_ID);
+    uint64_t id = table_result_id(result, i);
     struct event_row row;
-    read_row(result, i, &row);
-    if (is_true(result, i, COLUMN_IS_GAP)) {
-        struct page_gap gap = page_gap_of(id, row.topic);
-        page_add_gap(table->page, &gap);
-        return;
+    char room[TOPIC_KEY_BYTES_MAX];
+    bool is_missed = true;
+    struct payload *frame = NULL;
+    table_result_row(result, i, &row);
+    struct topic_key topic = event_row_topic(&row, room);
+    if (!table_result_is_served(result, i) || !table_page_wants(table->page, topic)) {
+        return; /* a page that answers what was not asked */
     }
-    struct payload *frame = broker_row_frame(table->broker, &row, id);
+    if (!table_result_is_gap(result, i)) {
+        frame = table->owner.frame_of(table->owner.self, &row, id, &is_missed);
+    }
     if (frame != NULL) {
-        page_add(table->page, id, frame);
+        table_page_add(table->page, id, frame);
+    } else if (is_missed) {
+        struct gap gap = gap_of(id, topic);
+        table_page_add_gap(table->page, &gap);
     }
 }
 
 static void on_page(void *self, const struct pg_result *result) {
     struct table *table = self;
     uint64_t end = table->page_end;
-    if (!end_statement(table, result)) {
+    if (!end_page(table, result, table->page->after)) {
         return;
     }
-    for (int i = 0; i < result->rows; i++) {
+    for (int i = 0; i < table_result_rows(result); i++) {
         add_row(table, result, i);
     }
-    if (has_more(result)) {
-        end = number_at(result, result->rows - 1, COLUMN_ID);
+    if (table_result_has_more(result)) {
+        end = table_result_end(result);
     }
-    struct page *page = table->page;
+    struct table_page *page = table->page;
     table->page = NULL;
-    pages_settle(&table->pages, page, end);
-    broker_on_page(table->broker, page);
+    table_pages_settle(&table->pages, page, end);
     begin_next(table);
 }
 
-static void add_topics(struct buf *array, struct slice names) {
+static void add_topics(struct buf *array, struct slice keys) {
     pg_array_begin(array);
-    for (size_t at = 0; at < names.length; at += strlen(names.at + at) + 1) {
-        pg_array_add(array, slice_of(names.at + at));
+    for (size_t at = 0; at < keys.length; at += strlen(keys.at + at) + 1) {
+        pg_array_add(array, topic_key_name((struct topic_key){slice_of(keys.at + at)}));
     }
     pg_array_end(array);
 }
 
-static void read_page(struct table *table, struct page *page) {
+static void read_page(struct table *table, struct table_page *page) {
     char after[NUMBER_BYTES];
     char end[NUMBER_BYTES];
     char rows[NUMBER_BYTES];
@@ -469,13 +456,24 @@ static void read_page(struct table *table, struct page *page) {
     struct buf topics = {0};
     table->page = page;
     table->page_end = table->head;
-    page_parameters(after, page->after, rows, PAGE_ROWS_MAX, bytes, PAGE_BYTES_MAX);
+    page_parameters(after, page->after, rows, TABLE_PAGE_ROWS_MAX, bytes, TABLE_PAGE_BYTES_MAX);
     snprintf(end, sizeof end, "%" PRIu64, table->page_end);
-    add_topics(&topics, page_topics(page));
+    add_topics(&topics, table_page_topics(page));
     const char *parameters[] = {
-        NULL, after, end, page_topics(page).length == 0 ? NULL : topics.bytes, rows, bytes};
-    run(table, TABLE_PAGES, page_statement, length_of(parameters), parameters, on_page);
+        NULL, after, end, table_page_topics(page).length == 0 ? NULL : topics.bytes, rows, bytes};
+    run(table, page_statement, length_of(parameters), parameters, on_page);
     buf_release(&topics);
+}
+
+const struct table_page *table_find_page(struct table *table, struct topic *const *topics,
+                                         size_t topic_count, uint64_t after,
+                                         struct page_waiter *waiter) {
+    struct table_page *page = table_pages_find(&table->pages, topics, topic_count, after);
+    if (page->state == TABLE_PAGE_WANTED) {
+        table_page_await(page, waiter);
+        begin_next(table);
+    }
+    return page;
 }
 
 /* --- prunings -------------------------------------------------------------------------------- */
@@ -487,141 +485,155 @@ static void on_prune_due(struct loop_timer *timer) {
 }
 
 static void prune_again(struct table *table, bool is_at_once) {
-    const struct config *config = table->broker->config;
+    const struct config *config = table->config;
     if (config->retain_age > 0 || config->retain_count > 0) {
-        loop_timer_start(table->broker->loop, &table->prune, is_at_once ? 0 : TABLE_PRUNE_MS,
-                         on_prune_due);
+        loop_timer_start(table->loop, &table->prune, is_at_once ? 0 : TABLE_PRUNE_MS, on_prune_due);
     }
 }
 
-/* What Postgres refuses here (prune is the owner's) is no fault of the connection. */
+/* An error here is not a fault of the connection: only the schema's owner may call prune. */
 static void on_pruned(void *self, const struct pg_result *result) {
     static struct log_limit limit;
     struct table *table = self;
-    loop_timer_stop(table->broker->loop, &table->timeout);
     table->is_pruning = false;
     if (!result->is_ok) {
         log_limited(&limit, LOG_LEVEL_WARNING, "durable events cannot be pruned: %s",
                     result->message);
     }
-    prune_again(table, result->is_ok && number_at(result, 0, 0) == TABLE_PRUNED_MAX);
+    prune_again(table, result->is_ok && pg_number(result, 0, 0) == TABLE_PRUNED_MAX);
     begin_next(table);
 }
 
-/* One that another pruning holds up is given up: that one does the same. */
+/* A pruning that has to wait for another one is given up, since the other one does the same
+ * work. */
 static void prune(struct table *table) {
-    const struct config *config = table->broker->config;
+    const struct config *config = table->config;
     char age[2 * NUMBER_BYTES];
     char count[NUMBER_BYTES];
     char most[NUMBER_BYTES];
-    const char *parameters[] = {NULL, age, count, most};
+    const char *parameters[] = {NULL, config->retain_age > 0 ? age : NULL,
+                                config->retain_count > 0 ? count : NULL, most};
     snprintf(age, sizeof age, "%lld ms", (long long)config->retain_age);
     snprintf(count, sizeof count, "%lld", (long long)config->retain_count);
     snprintf(most, sizeof most, "%d", TABLE_PRUNED_MAX);
     table->must_prune = false;
     table->is_pruning = true;
-    run(table, TABLE_PRUNES, prune_statement, length_of(parameters), parameters, on_pruned);
-    loop_timer_start(table->broker->loop, &table->timeout, TABLE_PRUNE_MS, on_timeout);
+    run(table, prune_statement, length_of(parameters), parameters, on_pruned);
+    pg_set_timeout(table->pg, TABLE_PRUNE_MS);
 }
 
-/* --- what is next ---------------------------------------------------------------------------- */
+/* --- what is next ----------------------------------------------------------------------------
+ *
+ * Each returns false if there is nothing of that kind to do. */
 
-/* False: there is nothing of that kind to do. */
-static bool begin_task(struct table *table, enum table_task task) {
-    struct page *page;
-    switch (task) {
-    case TABLE_LOOKS:
-        return false; /* begin_next did */
-    case TABLE_READS:
-        if (table->asked > table->done && broker_is_listening(table->broker)) {
-            read_on(table);
-            return true;
-        }
-        return false;
-    case TABLE_CHECKS:
-        if (!TAILQ_EMPTY(&table->unchecked)) {
-            check_users(table);
-            return true;
-        }
-        return false;
-    case TABLE_PAGES:
-        page = pages_next_wanted(&table->pages);
-        if (page != NULL) {
-            read_page(table, page);
-            return true;
-        }
-        return false;
-    case TABLE_PRUNES:
-        if (table->must_prune) {
-            prune(table);
-            return true;
-        }
+static bool begin_reading(struct table *table) {
+    if (table->reading_wanted == table->reading_done || !server_is_known(table->server)) {
         return false;
     }
-    return false;
+    read_on(table);
+    return true;
+}
+
+static bool begin_checks(struct table *table) {
+    if (TAILQ_EMPTY(&table->checks.waiting)) {
+        return false;
+    }
+    check_users(table);
+    return true;
+}
+
+static bool begin_page(struct table *table) {
+    struct table_page *page = table_pages_next_wanted(&table->pages);
+    if (page == NULL) {
+        return false;
+    }
+    read_page(table, page);
+    return true;
+}
+
+static bool begin_pruning(struct table *table) {
+    if (!table->must_prune) {
+        return false;
+    }
+    prune(table);
+    return true;
+}
+
+/* Tasks take turns: the search begins with the task after the last one. */
+static void begin_task(struct table *table) {
+    static bool (*const tasks[TABLE_TASKS])(struct table * table) = {
+        [TABLE_READS] = begin_reading,
+        [TABLE_CHECKS] = begin_checks,
+        [TABLE_PAGES] = begin_page,
+        [TABLE_PRUNES] = begin_pruning,
+    };
+    unsigned last = table->task;
+    for (unsigned i = 1; i <= TABLE_TASKS; i++) {
+        table->task = (enum table_task)((last + i) % TABLE_TASKS);
+        if (tasks[table->task](table)) {
+            return;
+        }
+    }
 }
 
 static void begin_next(struct table *table) {
     if (!pg_is_ready(table->pg) || table->is_handing_out || is_resting(table)) {
         return;
     }
+    bool is_verified = server_is_known(table->server);
+    if (!table->is_proved) {
+        if (is_verified) {
+            prove(table);
+        }
+        return;
+    }
     if (table->must_look || table->state == TABLE_UNKNOWN) {
-        if (broker_is_listening(table->broker)) {
+        if (is_verified) {
             look(table);
         }
         return;
     }
     if (table->state == TABLE_ABSENT) {
-        table->begun = table->asked; /* there is nothing to read */
-        table->done = table->asked;
+        table->reading_started = table->reading_wanted; /* no table, nothing to read */
+        table->reading_done = table->reading_wanted;
         return;
     }
-    enum table_task first = table->task;
-    for (unsigned i = 0; i < TABLE_TASKS; i++) {
-        if (begin_task(table, (enum table_task)((first + 1 + i) % TABLE_TASKS))) {
-            return;
-        }
-    }
-}
-
-void table_go_on(struct table *table) {
-    begin_next(table);
+    begin_task(table);
 }
 
 /* --- life ------------------------------------------------------------------------------------ */
 
-/* LISTEN may have found another server than before: the table has to be that one's. */
-void table_on_listening(struct table *table, bool is_again) {
-    if (is_again && pg_is_connected(table->pg)) {
-        table->is_following = true;
-        pg_drop(table->pg, "LISTEN was lost");
-    }
+void table_on_verified(struct table *table) {
     (void)table_ask_reading(table);
 }
 
 static void on_connected(void *self) {
     struct table *table = self;
+    table->is_proved = false;
     table->must_look = true;
-    broker_judge(table->broker);
     (void)table_ask_reading(table);
 }
 
-static void on_lost(void *self, const char *reason) {
-    struct table *table = self;
-    loop_timer_stop(table->broker->loop, &table->timeout);
+static void forget_statement(struct table *table) {
     take_back(table);
     if (table->is_pruning) {
         table->is_pruning = false;
         prune_again(table, false);
     }
-    if (table->is_following) {
-        table->is_following = false;
-        return;
-    }
-    broker_on_table_lost(table->broker, reason);
-    if (table->state == TABLE_UNKNOWN && broker_is_listening(table->broker) &&
+}
+
+void table_renew(struct table *table) {
+    forget_statement(table);
+    pg_renew(table->pg);
+}
+
+static void on_lost(void *self, const char *reason) {
+    struct table *table = self;
+    forget_statement(table);
+    table->owner.on_lost(table->owner.self, reason);
+    if (table->state == TABLE_UNKNOWN && server_is_known(table->server) &&
         ++table->losses == TABLE_PATIENCE) {
-        broker_on_table_read(table->broker);
+        table->owner.on_read(table->owner.self);
     }
 }
 
@@ -630,30 +642,24 @@ bool table_serves(const struct table *table, uint64_t id) {
 }
 
 void table_visit_gaps(const struct table *table, void *argument,
-                      void (*tell)(void *argument, const struct page_gap *gap)) {
-    const struct table_gap *gap;
-    for (gap = table->gaps; gap != NULL; gap = gap->hh.next) {
-        tell(argument, &gap->page);
-    }
+                      void (*visit)(void *argument, const struct gap *gap)) {
+    gap_memory_visit(&table->gaps, argument, visit);
 }
 
 bool table_is_connected(const struct table *table) {
     return pg_is_connected(table->pg);
 }
 
-void table_init(struct table *table, struct broker *broker) {
-    *table = (struct table){.broker = broker};
-    pages_init(&table->pages);
-    TAILQ_INIT(&table->unchecked);
-    TAILQ_INIT(&table->checking);
-    struct pg_settings settings = {
-        .name = "table",
-        .dsn = broker->config->database_url,
-        .reconnect_min_ms = broker->config->reconnect_min,
-        .reconnect_max_ms = broker->config->reconnect_max,
-    };
-    struct pg_owner owner = {table, on_connected, on_lost, NULL, NULL};
-    table->pg = pg_create(broker->loop, &settings, &owner);
+void table_init(struct table *table, struct loop *loop, const struct config *config,
+                const struct server *server, const struct table_owner *owner) {
+    *table = (struct table){.owner = *owner, .loop = loop, .config = config, .server = server};
+    table_pages_init(&table->pages);
+    checks_init(&table->checks);
+    struct pg_settings settings =
+        pg_settings_of(config, "table", config->canary_timeout,
+                       "the table of durable events cannot be read in time");
+    struct pg_owner pg_owner = {table, on_connected, on_lost, NULL, NULL};
+    table->pg = pg_create(loop, &settings, &pg_owner);
 }
 
 void table_start(struct table *table) {
@@ -663,11 +669,10 @@ void table_start(struct table *table) {
 }
 
 void table_release(struct table *table) {
-    loop_timer_stop(table->broker->loop, &table->poll);
-    loop_timer_stop(table->broker->loop, &table->timeout);
-    loop_timer_stop(table->broker->loop, &table->prune);
-    loop_timer_stop(table->broker->loop, &table->rest);
-    pages_release(&table->pages);
-    forget_gaps(table);
+    loop_timer_stop(table->loop, &table->poll);
+    loop_timer_stop(table->loop, &table->prune);
+    loop_timer_stop(table->loop, &table->rest);
+    table_pages_release(&table->pages);
+    gap_memory_clear(&table->gaps);
     pg_destroy(&table->pg);
 }

@@ -6,10 +6,28 @@ void topics_init(struct topics *topics) {
     *topics = (struct topics){0};
     TAILQ_INIT(&topics->wanted);
     TAILQ_INIT(&topics->idle);
+    topics->forgotten = must_zalloc(TOPICS_FLOOR_SLOTS * sizeof *topics->forgotten);
+}
+
+static struct floors *slot_of(const struct topics *topics, unsigned hash) {
+    return &topics->forgotten[hash % TOPICS_FLOOR_SLOTS];
+}
+
+static void raise(uint64_t *floor, uint64_t value) {
+    *floor = *floor > value ? *floor : value;
 }
 
 static void forget(struct topics *topics, struct topic *topic) {
-    HASH_DEL(topics->by_name, topic);
+    struct floors *slot = slot_of(topics, topic->hh.hashv);
+    raise(&slot->place, topic->floors.place);
+    raise(&slot->durable, topic->floors.durable);
+    if (topics->walk_next == topic) {
+        topics->walk_next = topic->hh.next;
+    }
+    if (topic_has_pattern(topic)) {
+        patterns_remove(&topics->patterns, topic_key_of(topic));
+    }
+    HASH_DEL(topics->by_key, topic);
     TAILQ_REMOVE(&topics->idle, topic, link);
     free(topic);
 }
@@ -21,40 +39,113 @@ void topics_settle(struct topics *topics, struct topic *topic) {
 }
 
 size_t topic_bytes(const struct topic *topic) {
-    return sizeof *topic + sizeof(struct UT_hash_bucket) + topic->name_length + 1;
+    return sizeof *topic + sizeof(struct UT_hash_bucket) + topic->key_length;
 }
 
 void topics_release(struct topics *topics) {
     check(TAILQ_EMPTY(&topics->wanted) && TAILQ_EMPTY(&topics->idle));
+    free(topics->forgotten);
+    topics->forgotten = NULL;
 }
 
 size_t topics_count(const struct topics *topics) {
-    return HASH_COUNT(topics->by_name);
+    return HASH_COUNT(topics->by_key);
 }
 
-struct topic *topics_find(const struct topics *topics, struct slice name) {
-    struct topic *topic;
-    HASH_FIND(hh, topics->by_name, name.at, name.length, topic);
+/* In the order in which they were created: new ones come last. */
+void topics_walk_begin(struct topics *topics) {
+    topics->walk_next = topics->by_key;
+    topics->walk_left = topics_count(topics);
+}
+
+struct topic *topics_walk(struct topics *topics) {
+    struct topic *topic = topics->walk_left > 0 ? topics->walk_next : NULL;
+    if (topic == NULL) {
+        topics->walk_next = NULL;
+        return NULL;
+    }
+    topics->walk_next = topic->hh.next;
+    topics->walk_left--;
     return topic;
 }
 
-static struct topic *find_or_create(struct topics *topics, struct slice name) {
-    struct topic *topic = topics_find(topics, name);
+bool topic_is_idle(const struct topic *topic, int64_t idle_ms, int64_t now_ms) {
+    return topic->subscribers == 0 && now_ms - topic->last_activity_ms >= idle_ms;
+}
+
+struct topic *topics_find(const struct topics *topics, struct topic_key key) {
+    struct topic *topic;
+    TOPIC_KEY_FIND(topics->by_key, key, topic);
+    return topic;
+}
+
+void topics_cover(const struct topics *topics, struct topic_key key, struct topic_cover *cover) {
+    cover->topics = topics;
+    cover->next = topics_find(topics, key);
+    patterns_search(&topics->patterns, key, &cover->search);
+}
+
+struct topic *topics_next_cover(struct topic_cover *cover) {
+    struct topic *topic = cover->next;
+    struct topic_key pattern;
+    cover->next = NULL;
+    while (topic == NULL && patterns_next(&cover->search, &pattern)) {
+        topic = topics_find(cover->topics, pattern);
+    }
+    return topic;
+}
+
+static struct topic *find_or_create(struct topics *topics, struct topic_key key) {
+    struct topic *topic = topics_find(topics, key);
     if (topic != NULL) {
         return topic;
     }
-    topic = must_zalloc(sizeof *topic + name.length + 1);
-    memcpy(topic->name, name.at, name.length);
-    topic->name_length = name.length;
+    topic = must_zalloc(sizeof *topic + key.bytes.length);
+    memcpy(topic->key, key.bytes.at, key.bytes.length);
+    topic->key_length = key.bytes.length;
     topic->last_activity_ms = wall_ms();
-    LIST_INIT(&topic->subscriptions);
-    HASH_ADD_KEYPTR(hh, topics->by_name, topic->name, topic->name_length, topic);
+    LIST_INIT(&topic->interests);
+    TOPIC_KEY_ADD(topics->by_key, topic_key_of(topic), topic);
+    if (topic_has_pattern(topic)) {
+        patterns_add(&topics->patterns, key);
+    } else {
+        topic->floors = *slot_of(topics, topic->hh.hashv);
+    }
     TAILQ_INSERT_TAIL(&topics->idle, topic, link);
     return topic;
 }
 
-struct topic *topics_touch(struct topics *topics, struct slice name) {
-    struct topic *topic = find_or_create(topics, name);
+void topics_raise_durable_floor(struct topics *topics, struct topic_key key, uint64_t id) {
+    struct topic *topic = topics_find(topics, key);
+    unsigned hash;
+    if (topic != NULL) {
+        raise(&topic->floors.durable, id);
+        return;
+    }
+    TOPIC_KEY_HASH(key, hash);
+    raise(&slot_of(topics, hash)->durable, id);
+}
+
+void topics_forget_durable_floors(struct topics *topics) {
+    struct topic *topic;
+    struct topic *next;
+    for (size_t i = 0; i < TOPICS_FLOOR_SLOTS; i++) {
+        topics->forgotten[i].durable = 0;
+    }
+    HASH_ITER(hh, topics->by_key, topic, next) {
+        topic->floors.durable = 0;
+    }
+}
+
+void topics_count_broadcast(struct topics *topics, struct topic *topic) {
+    if (topic != NULL) {
+        topic->traffic.broadcast++;
+    }
+    topics->total.broadcast++;
+}
+
+struct topic *topics_touch(struct topics *topics, struct topic_key key) {
+    struct topic *topic = find_or_create(topics, key);
     topic->last_activity_ms = wall_ms();
     if (topic->subscribers == 0) {
         TAILQ_REMOVE(&topics->idle, topic, link);
@@ -63,54 +154,55 @@ struct topic *topics_touch(struct topics *topics, struct slice name) {
     return topic;
 }
 
-/* A topic may have thousands of handlers (one process per client) and a handler thousands of
- * topics, but hardly ever both: walking the two lists in step ends with the shorter one. */
-struct subscription *topic_subscription(const struct topic *topic, const struct handler *handler,
-                                        const struct subscription_list *list) {
-    struct subscription *there = LIST_FIRST(&topic->subscriptions);
-    struct subscription *here = LIST_FIRST(list);
+/* A topic may have thousands of handlers (with one process per client), and a handler thousands of
+ * topics, but hardly ever both. So walk the two lists in step: the search ends with the shorter
+ * one. */
+struct interest *topic_interest(const struct topic *topic, const struct delivery *delivery,
+                                const struct interest_list *list) {
+    struct interest *there = LIST_FIRST(&topic->interests);
+    struct interest *here = LIST_FIRST(list);
     while (there != NULL && here != NULL) {
-        if (there->handler == handler) {
+        if (there->delivery == delivery) {
             return there;
         }
         if (here->topic == topic) {
             return here;
         }
         there = LIST_NEXT(there, of_topic);
-        here = LIST_NEXT(here, of_handler);
+        here = LIST_NEXT(here, of_delivery);
     }
     return NULL;
 }
 
-struct topic *topics_subscribe(struct topics *topics, struct slice name, struct handler *handler,
-                               struct subscription_list *list, uint32_t clients) {
-    struct topic *topic = find_or_create(topics, name);
-    struct subscription *subscription = topic_subscription(topic, handler, list);
-    if (subscription == NULL) {
-        subscription = must_zalloc(sizeof *subscription);
-        subscription->topic = topic;
-        subscription->handler = handler;
-        LIST_INSERT_HEAD(&topic->subscriptions, subscription, of_topic);
-        LIST_INSERT_HEAD(list, subscription, of_handler);
+struct topic *topics_subscribe(struct topics *topics, struct topic_key key,
+                               struct delivery *delivery, struct interest_list *list,
+                               uint32_t clients) {
+    struct topic *topic = find_or_create(topics, key);
+    struct interest *interest = topic_interest(topic, delivery, list);
+    if (interest == NULL) {
+        interest = must_zalloc(sizeof *interest);
+        interest->topic = topic;
+        interest->delivery = delivery;
+        LIST_INSERT_HEAD(&topic->interests, interest, of_topic);
+        LIST_INSERT_HEAD(list, interest, of_delivery);
     }
     if (topic->subscribers == 0) {
         TAILQ_REMOVE(&topics->idle, topic, link);
         TAILQ_INSERT_TAIL(&topics->wanted, topic, link);
     }
     topic->subscribers += clients;
-    subscription->clients += clients;
+    interest->clients += clients;
     return topic;
 }
 
-static void lose_clients(struct topics *topics, struct subscription *subscription,
-                         uint64_t clients) {
-    struct topic *topic = subscription->topic;
-    subscription->clients -= clients;
+static void lose_clients(struct topics *topics, struct interest *interest, uint64_t clients) {
+    struct topic *topic = interest->topic;
+    interest->clients -= clients;
     topic->subscribers -= clients;
-    if (subscription->clients == 0) {
-        LIST_REMOVE(subscription, of_topic);
-        LIST_REMOVE(subscription, of_handler);
-        free(subscription);
+    if (interest->clients == 0) {
+        LIST_REMOVE(interest, of_topic);
+        LIST_REMOVE(interest, of_delivery);
+        free(interest);
     }
     if (topic->subscribers > 0) {
         return;
@@ -120,23 +212,23 @@ static void lose_clients(struct topics *topics, struct subscription *subscriptio
     topics_settle(topics, topic);
 }
 
-struct subscription *topics_subscription(const struct topics *topics, struct slice name,
-                                         const struct handler *handler,
-                                         const struct subscription_list *list) {
-    const struct topic *topic = topics_find(topics, name);
-    return topic == NULL ? NULL : topic_subscription(topic, handler, list);
+struct interest *topics_interest(const struct topics *topics, struct topic_key key,
+                                 const struct delivery *delivery,
+                                 const struct interest_list *list) {
+    const struct topic *topic = topics_find(topics, key);
+    return topic == NULL ? NULL : topic_interest(topic, delivery, list);
 }
 
-bool topics_unsubscribe(struct topics *topics, struct slice name, const struct handler *handler,
-                        const struct subscription_list *list) {
-    struct subscription *subscription = topics_subscription(topics, name, handler, list);
-    if (subscription == NULL || subscription->clients == subscription->by_token) {
+bool topics_unsubscribe(struct topics *topics, struct topic_key key,
+                        const struct delivery *delivery, const struct interest_list *list) {
+    struct interest *interest = topics_interest(topics, key, delivery, list);
+    if (interest == NULL || interest->clients == interest->by_token) {
         return false;
     }
-    lose_clients(topics, subscription, 1);
+    lose_clients(topics, interest, 1);
     return true;
 }
 
-void topics_end(struct topics *topics, struct subscription *subscription) {
-    lose_clients(topics, subscription, subscription->clients);
+void topics_end(struct topics *topics, struct interest *interest) {
+    lose_clients(topics, interest, interest->clients);
 }

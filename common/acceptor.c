@@ -49,14 +49,10 @@ void acceptor_stop(struct acceptor *acceptor) {
     }
 }
 
-void acceptor_pause(struct acceptor *acceptor) {
-    acceptor->is_paused = true;
-    loop_io_change(acceptor->loop, &acceptor->io, 0);
-}
-
-void acceptor_resume(struct acceptor *acceptor) {
-    acceptor->is_paused = false;
-    if (!loop_timer_is_started(&acceptor->rest)) {
-        loop_io_change(acceptor->loop, &acceptor->io, LOOP_READ);
+void acceptor_set_paused(struct acceptor *acceptor, bool is_paused) {
+    acceptor->is_paused = is_paused;
+    if (acceptor->io.fd >= 0) {
+        bool is_resting = loop_timer_is_started(&acceptor->rest);
+        loop_io_change(acceptor->loop, &acceptor->io, is_paused || is_resting ? 0 : LOOP_READ);
     }
 }

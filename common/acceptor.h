@@ -1,7 +1,7 @@
-/* Takes connections from a listening socket and hands them to its owner.
+/* Accepts connections on a listening socket and hands them to its owner.
  *
- * Drains what waits (a full backlog turns into errors at the web server) up to a batch a turn, and
- * when the process has run out of descriptors it rests instead of spinning. */
+ * It accepts all waiting connections, up to a batch a turn, because a full backlog becomes errors
+ * at the web server. When the process has no free descriptors it pauses instead of spinning. */
 #pragma once
 
 #include "loop.h"
@@ -15,13 +15,12 @@ struct acceptor {
     void (*on_connection)(void *owner, int fd); /* fd: non-blocking, now the owner's */
 };
 
-/* Borrows listen_fd, which becomes non-blocking. */
+/* Borrows listen_fd and makes it non-blocking. */
 void acceptor_start(struct acceptor *acceptor, struct loop *loop, int listen_fd, void *owner,
                     void (*on_connection)(void *owner, int fd));
 
 /* Harmless when stopped already. The listening socket stays open. */
 void acceptor_stop(struct acceptor *acceptor);
 
-/* Leaves new connections in the backlog, or takes them again. */
-void acceptor_pause(struct acceptor *acceptor);
-void acceptor_resume(struct acceptor *acceptor);
+/* While paused, new connections stay in the backlog. Harmless when stopped. */
+void acceptor_set_paused(struct acceptor *acceptor, bool is_paused);

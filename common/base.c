@@ -6,7 +6,7 @@
 #include <time.h>
 
 _Noreturn void check_failed(const char *file, int line, const char *condition) {
-    fprintf(stderr, "pgsse: %s:%d: this should hold: %s\n", file, line, condition);
+    fprintf(stderr, "pgsse: %s:%d: check failed: %s\n", file, line, condition);
     abort();
 }
 
@@ -67,7 +67,7 @@ size_t wall_print(int64_t wall, char text[WALL_TEXT_BYTES]) {
 }
 
 void random_bytes(void *bytes, size_t length) {
-    check(length <= 256); /* up to here getrandom neither fails nor falls short */
+    check(length <= 256); /* up to 256 bytes getrandom neither fails nor returns less */
     check(getrandom(bytes, length, 0) == (ssize_t)length);
 }
 
@@ -84,4 +84,14 @@ int64_t jittered(int64_t value) {
         return value;
     }
     return value - fifth + random_below((uint32_t)(2 * fifth + 1));
+}
+
+struct slice slice_take_until(struct slice *text, char separator, bool *was_found) {
+    /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): it is NULL only when length is 0 */
+    const char *end = text->length == 0 ? NULL : memchr(text->at, separator, text->length);
+    *was_found = end != NULL;
+    struct slice taken = {text->at, end == NULL ? text->length : (size_t)(end - text->at)};
+    size_t used = taken.length + (end == NULL ? 0 : 1);
+    *text = (struct slice){text->length == 0 ? NULL : text->at + used, text->length - used};
+    return taken;
 }

@@ -1,8 +1,8 @@
-/* What every file may lean on: checks that stay on in production, allocation that cannot fail,
- * and a pointer-and-length view of bytes. Includes nothing of pgsse.
+/* What every file may use: checks that stay on in production, allocation that cannot fail, and a
+ * pointer-and-length view of bytes. Includes nothing of pgsse.
  *
- * A bug aborts (check). Memory running out aborts too: every queue and table here is bounded, so
- * it is a fault and not a load. Everything else is returned to the caller. */
+ * A bug aborts (check). Running out of memory aborts, too: every queue and table here is bounded,
+ * so load alone cannot cause it. Everything else is returned to the caller. */
 #pragma once
 
 #include <stdbool.h>
@@ -16,7 +16,7 @@
 #define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 #define length_of(array)                    (sizeof(array) / sizeof((array)[0]))
 
-/* Aborts with the place and the text of the condition that did not hold. */
+/* Aborts with file, line and text of the condition if it does not hold. */
 #define check(condition)                                  \
     do {                                                  \
         if (__builtin_expect(!(condition), 0)) {          \
@@ -32,7 +32,7 @@ void *must_zalloc(size_t bytes) must_check __attribute__((malloc));
 void *must_realloc(void *old, size_t bytes) must_check;
 char *must_strdup(const char *text, size_t length) must_check __attribute__((malloc));
 
-/* Some bytes that belong to somebody else, not ended by NUL. at may be NULL when length is 0. */
+/* Borrowed bytes, not ended by NUL. at may be NULL when length is 0. */
 struct slice {
     const char *at;
     size_t length;
@@ -50,6 +50,15 @@ static inline bool slice_is(struct slice a, const char *text) {
     return slice_equals(a, slice_of(text));
 }
 
+static inline bool slice_begins_with(struct slice a, struct slice start) {
+    return a.length >= start.length &&
+           (start.length == 0 || memcmp(a.at, start.at, start.length) == 0);
+}
+
+/* Takes the text before the first separator off *text, and removes the separator, too. Without a
+ * separator it takes all. */
+struct slice slice_take_until(struct slice *text, char separator, bool *was_found);
+
 /* Milliseconds and microseconds of the monotonic clock; wall_ms is the time of day since 1970. */
 int64_t clock_ms(void);
 int64_t clock_us(void);
@@ -59,11 +68,12 @@ int64_t wall_ms(void);
 enum { WALL_TEXT_BYTES = 32 };
 size_t wall_print(int64_t wall, char text[WALL_TEXT_BYTES]);
 
-/* Fills bytes from the kernel's generator; waits for it only while the machine boots. */
+/* Fills bytes from the kernel's random generator, which blocks only while the machine boots. */
 void random_bytes(void *bytes, size_t length);
 
 /* Evenly spread over 0 .. bound - 1; for jitter, not for secrets. bound > 0. */
 uint32_t random_below(uint32_t bound);
 
-/* value moved by up to a fifth either way, so that many do not act in step. */
+/* value, changed at random by up to a fifth either way, so that many processes do not act at the
+ * same moment. */
 int64_t jittered(int64_t value);

@@ -1,5 +1,5 @@
-/* A growing run of bytes: append at the end, take away at the front. Zero-initialised.
- * Bounded by whoever fills it; growth itself cannot fail. */
+/* A growing array of bytes: append at the end, remove at the front. Zero-initialised. The caller
+ * bounds it; growing cannot fail. */
 #pragma once
 
 #include "base.h"
@@ -12,8 +12,9 @@ struct buf {
 
 void buf_release(struct buf *buf);
 
-/* Room for at least more bytes behind length; they are filled by the caller, who then adds to
- * length what was used. The pointer is good until the next call. */
+/* Makes room for at least `more` bytes after length and returns a pointer to it. The caller writes
+ * there, and adds the number of bytes written to length. The pointer is good until the next
+ * call. */
 char *buf_reserve(struct buf *buf, size_t more);
 
 void buf_append(struct buf *buf, const void *bytes, size_t length);
@@ -21,7 +22,7 @@ void buf_append_slice(struct buf *buf, struct slice slice);
 void buf_append_text(struct buf *buf, const char *text);
 void buf_printf(struct buf *buf, const char *format, ...) printf_like(2, 3);
 
-/* The first length bytes go away. What becomes empty gives its memory back. */
+/* Removes the first length bytes. An empty buf gives its memory back. */
 void buf_consume(struct buf *buf, size_t length);
 
 static inline struct slice buf_slice(const struct buf *buf) {

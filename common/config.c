@@ -1,28 +1,17 @@
 #include "config.h"
 
-#include "buf.h"
-
 #include <ctype.h>
-#include <errno.h>
-#include <getopt.h>
 #include <stdlib.h>
-#include <unistd.h>
-
-#ifndef PGSSE_VERSION
-#error "the build sets PGSSE_VERSION"
-#endif
-
-extern char **environ;
 
 enum config_type {
     CONFIG_TEXT,
     CONFIG_SECRET, /* a text that is never printed */
-    CONFIG_PATH,   /* a path of HTTP: starts with '/', does not end with it */
+    CONFIG_PATH,   /* an HTTP path: starts with '/', does not end with '/' */
     CONFIG_NUMBER,
     CONFIG_OCTAL,
     CONFIG_FRACTION,     /* a decimal fraction, to six places */
-    CONFIG_BYTES,        /* a number, K, M or G (or KiB, MiB, GiB) behind it */
-    CONFIG_SECONDS,      /* a number of seconds, or with ms, s, min, h, d behind it */
+    CONFIG_BYTES,        /* a number, optionally with K, M or G (or KiB, MiB, GiB) */
+    CONFIG_SECONDS,      /* a number of seconds, or a number with ms, s, min, h, d */
     CONFIG_MILLISECONDS, /* the same, but a bare number means milliseconds */
     CONFIG_LOG_LEVEL,
     CONFIG_SLOW_CLIENT,
@@ -31,11 +20,11 @@ enum config_type {
 struct config_key {
     const char *name;
     enum config_type type;
-    unsigned programs; /* of enum config_program: who uses it */
+    unsigned programs; /* of enum config_program: the programs that use it */
     size_t offset;     /* of a char * or an int64_t in struct config */
-    const char *standard;
-    int64_t least; /* of the value as it is stored */
-    int64_t most;
+    const char *default_text;
+    int64_t min; /* of the value as it is stored */
+    int64_t max;
     const char *help;
 };
 
@@ -48,8 +37,8 @@ enum { BROKER = CONFIG_BROKER, STREAM = CONFIG_STREAM, PUBLISH = CONFIG_PUBLISH 
 #define GIB    (1024 * MIB)
 
 /* clang-format off */
-#define KEY(name, type, programs, standard, least, most, help) \
-    {#name, type, programs, offsetof(struct config, name), standard, least, most, help}
+#define KEY(name, type, programs, default_text, min, max, help) \
+    {#name, type, programs, offsetof(struct config, name), default_text, min, max, help}
 
 static const struct config_key keys[] = {
     KEY(database_url, CONFIG_SECRET, BROKER | PUBLISH, "", 0, 0,
@@ -67,19 +56,23 @@ static const struct config_key keys[] = {
     KEY(base_path, CONFIG_PATH, STREAM | PUBLISH, "/topics", 0, 0,
         "where topics live: BASE/{topic}/events"),
     KEY(healthz_path, CONFIG_PATH, STREAM | PUBLISH, "/healthz", 0, 0,
-        "where health is asked for"),
+        "the path of the health document"),
     KEY(events_path, CONFIG_PATH, STREAM | PUBLISH, "/api/events", 0, 0,
         "where durable events live: EVENTS/publish, EVENTS/stream and so on"),
+    KEY(streams_path, CONFIG_PATH, STREAM | PUBLISH, "/events", 0, 0,
+        "where streams of many topics live, and STREAMS/publish"),
+    KEY(sse_path, CONFIG_PATH, STREAM | PUBLISH, "/api/sse", 0, 0,
+        "where SSE/publish and SSE/stats live"),
     KEY(health_path, CONFIG_PATH, STREAM | PUBLISH, "/health", 0, 0,
-        "where the short form of health is asked for"),
+        "the path of the short health document"),
     KEY(history_bytes, CONFIG_BYTES, BROKER, "32MiB", 0, 64 * GIB,
-        "how much the broker keeps of what it heard, for clients that come back"),
+        "how many bytes of events the broker keeps for clients that come back"),
     KEY(ring_capacity, CONFIG_NUMBER, BROKER, "1024", 1, 1000000000,
-        "how many events of one topic it keeps at most"),
+        "how many events of one topic the broker keeps at most"),
     KEY(client_queue_bytes, CONFIG_BYTES, STREAM, "1MiB", 4 * KIB, GIB,
         "what may wait for one client before it is too slow"),
     KEY(handler_queue_bytes, CONFIG_BYTES, BROKER, "16MiB", 64 * KIB, GIB,
-        "what may wait for one handler process before it is closed as too slow"),
+        "what may wait for one handler process, besides one event of any size, before it is closed as too slow"),
     KEY(slow_client, CONFIG_SLOW_CLIENT, STREAM, "refresh", 0, 0,
         "what a client that is too slow gets: what waits is dropped and it is told (refresh), or it is "
         "closed and resumes later (disconnect)"),
@@ -87,10 +80,14 @@ static const struct config_key keys[] = {
         "a client that takes nothing for so long while something waits is closed"),
     KEY(keep_alive, CONFIG_SECONDS, STREAM, "15s", SECOND / 10, DAY,
         "a heartbeat is sent after so long a silence"),
+    KEY(position_interval, CONFIG_SECONDS, STREAM, "5min", SECOND / 10, DAY,
+        "how long a stream may go without an id before a heartbeat is an event with its position"),
     KEY(retry, CONFIG_MILLISECONDS, STREAM, "5000ms", 0, 3600 * SECOND,
         "how long browsers wait before they reconnect, jittered by a fifth"),
     KEY(max_stream_age, CONFIG_SECONDS, STREAM, "0", 0, DAY,
-        "a stream that old is ended, for its client to resume; up to a tenth earlier; 0: never"),
+        "streams end at this age, or up to a tenth earlier, and clients resume; 0: never"),
+    KEY(max_connections, CONFIG_NUMBER, STREAM, "5000", 1, 1000000,
+        "a handler process with this many open requests, mostly streams, refuses further streams"),
     KEY(topic_idle, CONFIG_SECONDS, BROKER, "10min", 1 * SECOND, 365 * DAY,
         "health calls a topic idle that has no subscriber and had no event for so long"),
     KEY(graceful_drain, CONFIG_SECONDS, STREAM | PUBLISH, "10s", 0, 3600 * SECOND,
@@ -98,7 +95,13 @@ static const struct config_key keys[] = {
     KEY(max_body, CONFIG_BYTES, PUBLISH, "256KiB", 1, MIB,
         "the largest body that is read"),
     KEY(max_durable_body, CONFIG_BYTES, PUBLISH, "1MiB", 1, MIB,
-        "the same for what is posted under events_path"),
+        "the largest body that is read under events_path, and at STREAMS/publish"),
+    KEY(request_bytes, CONFIG_BYTES, STREAM | PUBLISH, "64MiB", MIB, 64 * GIB,
+        "how many bytes of incoming and waiting requests a handler keeps; further ones wait outside"),
+    KEY(cors_origins, CONFIG_TEXT, PUBLISH, "", 0, 0,
+        "other sites whose pages may POST: origins like https://example.org, with commas between"),
+    KEY(trusted_proxies, CONFIG_TEXT, PUBLISH, "", 0, 0,
+        "addresses, or blocks like 10.0.0.0/8, whose X-Forwarded-Proto, -Host and -Port are believed"),
     KEY(max_notify_bytes, CONFIG_BYTES, PUBLISH, "7900", 128, 7999,
         "the largest NOTIFY payload, envelope included; Postgres ends at 7999"),
     KEY(publish_timeout, CONFIG_SECONDS, PUBLISH, "3s", SECOND / 10, 600 * SECOND,
@@ -112,7 +115,7 @@ static const struct config_key keys[] = {
     KEY(retain_age, CONFIG_SECONDS, BROKER, "0", 0, 36500 * DAY,
         "durable events older than this are pruned by the broker; 0: none"),
     KEY(retain_count, CONFIG_NUMBER, BROKER, "0", 0, 1000000000,
-        "all but so many of each topic are pruned by the broker; 0: none"),
+        "the broker prunes all but this many durable events of each topic; 0: none"),
     KEY(queue_poll, CONFIG_SECONDS, BROKER, "30s", SECOND / 10, 3600 * SECOND,
         "how often, at least, Postgres is asked how full its NOTIFY queue is"),
     KEY(queue_warn, CONFIG_FRACTION, BROKER, "0.5", 0, CONFIG_FRACTION_ONE,
@@ -120,15 +123,15 @@ static const struct config_key keys[] = {
     KEY(marker_memory, CONFIG_SECONDS, BROKER, "1d", 60 * SECOND, 30 * DAY,
         "how long a marker is remembered"),
     KEY(reconnect_min, CONFIG_SECONDS, BROKER | PUBLISH, "1s", SECOND / 100, 3600 * SECOND,
-        "the second attempt to reach Postgres comes after this time, the next after twice that"),
+        "the time before the second attempt to reach Postgres; it doubles with each further attempt"),
     KEY(reconnect_max, CONFIG_SECONDS, BROKER | PUBLISH, "30s", SECOND / 10, 3600 * SECOND,
-        "and no attempt later than this"),
+        "the longest time between two attempts, jitter included"),
     KEY(reconnect_attempts, CONFIG_NUMBER, BROKER, "0", 0, 1000000,
-        "so many failed attempts in a row, and the broker exits with status 1; 0: never"),
+        "after so many failed attempts in a row the broker exits with status 1; 0: never"),
     KEY(hook, CONFIG_TEXT, BROKER, "", 0, 0,
         "a program that is run when the connection comes, goes or fails; empty: none"),
     KEY(hook_timeout, CONFIG_SECONDS, BROKER, "30s", SECOND / 10, 3600 * SECOND,
-        "how long that may take before it is killed"),
+        "how long a run of the hook may take before it is killed"),
     KEY(reconnect_rate, CONFIG_NUMBER, STREAM, "500", 1, 1000000,
         "how many clients a second are asked to come back after an orderly stop"),
     KEY(log_level, CONFIG_LOG_LEVEL, BROKER | STREAM | PUBLISH, "info", 0, 0,
@@ -137,12 +140,12 @@ static const struct config_key keys[] = {
 #undef KEY
 /* clang-format on */
 
-/* Of types that are one of a few words: their values in order, ended by NULL. */
+/* Types whose values are words: the words in the order of their enums, ended by NULL. */
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
 static const char *const slow_clients[] = {
     [CONFIG_SLOW_REFRESH] = "refresh", [CONFIG_SLOW_DISCONNECT] = "disconnect", NULL};
 
-/* NULL for other types. */
+/* The words of a type; NULL if its values are not words. */
 static const char *const *words_of(enum config_type type) {
     return type == CONFIG_LOG_LEVEL ? log_levels : type == CONFIG_SLOW_CLIENT ? slow_clients : NULL;
 }
@@ -185,7 +188,7 @@ static bool unit_factor(const char *text, const struct unit *units, size_t count
     return false;
 }
 
-/* A number of at most 15 digits and what stands behind it. */
+/* Parses a number of at most 15 digits; *rest is the text after it. */
 static bool parse_number(const char *text, int base, int64_t *value, const char **rest) {
     size_t digits = strspn(text, base == 8 ? "01234567" : "0123456789");
     if (digits == 0 || digits > 15) {
@@ -196,7 +199,7 @@ static bool parse_number(const char *text, int base, int64_t *value, const char 
     return true;
 }
 
-/* What may stand behind a whole number of a fraction: nothing, or a point and one to six digits. */
+/* Parses what follows the whole number of a fraction: nothing, or a point and one to six digits. */
 static bool parse_decimals(const char *rest, int64_t *value) {
     if (*value > 1) {
         return false;
@@ -208,7 +211,7 @@ static bool parse_decimals(const char *rest, int64_t *value) {
     size_t digits = strspn(rest + 1, "0123456789");
     int64_t place = CONFIG_FRACTION_ONE;
     for (size_t i = 1; i <= digits; i++) {
-        place /= 10; /* 0 behind the sixth */
+        place /= 10; /* 0 after the sixth digit */
         *value += (rest[i] - '0') * place;
     }
     return *rest == '.' && digits > 0 && digits <= 6 && rest[digits + 1] == '\0';
@@ -267,7 +270,7 @@ static bool path_is_valid(const char *text) {
 static void print_value(const struct config_key *key, const struct config *config, char *text,
                         size_t size);
 
-/* What a value of that type looks like, for the message about one that does not. */
+/* Describes the values of a key, for the message about a bad one. */
 static void describe_limits(const struct config_key *key, char *text, size_t size) {
     static const char *const shapes[] = {
         [CONFIG_TEXT] = "a text",
@@ -282,19 +285,19 @@ static void describe_limits(const struct config_key *key, char *text, size_t siz
         [CONFIG_LOG_LEVEL] = "error, warning, info or debug",
         [CONFIG_SLOW_CLIENT] = "refresh or disconnect",
     };
-    if (key->most == 0) {
+    if (key->max == 0) {
         snprintf(text, size, "%s", shapes[key->type]);
         return;
     }
-    char least[32];
-    char most[32];
+    char min[32];
+    char max[32];
     struct config limits = {0};
     int64_t *place = (int64_t *)(void *)((char *)&limits + key->offset);
-    *place = key->least;
-    print_value(key, &limits, least, sizeof least);
-    *place = key->most;
-    print_value(key, &limits, most, sizeof most);
-    snprintf(text, size, "%s, from %s to %s", shapes[key->type], least, most);
+    *place = key->min;
+    print_value(key, &limits, min, sizeof min);
+    *place = key->max;
+    print_value(key, &limits, max, sizeof max);
+    snprintf(text, size, "%s, from %s to %s", shapes[key->type], min, max);
 }
 
 static char **text_place(struct config *config, const struct config_key *key) {
@@ -326,7 +329,7 @@ static bool set_number(struct config *config, const struct config_key *key, cons
         if (!parse_word(text, words, &value)) {
             return false;
         }
-    } else if (!parse_scaled(text, key, &value) || value < key->least || value > key->most) {
+    } else if (!parse_scaled(text, key, &value) || value < key->min || value > key->max) {
         return false;
     }
     *number_place(config, key) = value;
@@ -338,7 +341,9 @@ bool config_set(struct config *config, const char *name, const char *value, cons
     *reason = message;
     const struct config_key *key = key_find(name);
     if (key == NULL) {
-        snprintf(message, sizeof message, "there is no key '%.64s'", name);
+        int length = config_name_length(name);
+        snprintf(message, sizeof message, "there is no key '%.*s'", length < 64 ? length : 64,
+                 name);
         return false;
     }
     if (is_text(key) ? set_text(config, key, value) : set_number(config, key, value)) {
@@ -353,7 +358,7 @@ bool config_set(struct config *config, const char *name, const char *value, cons
 void config_set_defaults(struct config *config) {
     for (size_t i = 0; i < length_of(keys); i++) {
         const char *reason;
-        check(config_set(config, keys[i].name, keys[i].standard, &reason));
+        check(config_set(config, keys[i].name, keys[i].default_text, &reason));
     }
 }
 
@@ -368,7 +373,7 @@ void config_release(struct config *config) {
 
 /* --- printing ---------------------------------------------------------------------------- */
 
-/* With the largest unit that leaves a whole number. */
+/* Prints the value in the largest unit in which it is a whole number. */
 static void print_scaled(int64_t value, const struct unit *units, size_t count, const char *bare,
                          char *text, size_t size) {
     int64_t factor = 1;
@@ -381,7 +386,7 @@ static void print_scaled(int64_t value, const struct unit *units, size_t count, 
     snprintf(text, size, "%lld%s", (long long)(value / factor), bare);
 }
 
-/* Without zeros at the end. */
+/* Prints a fraction without zeros at its end. */
 static void print_fraction(int64_t value, char *text, size_t size) {
     snprintf(text, size, "%lld.%06lld", (long long)(value / CONFIG_FRACTION_ONE),
              (long long)(value % CONFIG_FRACTION_ONE));
@@ -448,279 +453,42 @@ const char *config_program_name(enum config_program program) {
     return "pgsse";
 }
 
-static void print_help(enum config_program program) {
-    static const char *const purposes[] = {
-        [CONFIG_BROKER] = "hears NOTIFY from Postgres and hands events to the stream handlers",
-        [CONFIG_STREAM] = "streams events to browsers; started by a web server, over FastCGI",
-        [CONFIG_PUBLISH] =
-            "takes events over HTTP to Postgres; started by a web server, over FastCGI",
-    };
-    printf("%s: %s.\n\n"
-           "Usage: %s [--config FILE] [--KEY VALUE ...]\n"
-           "       --help, --version, --print-config\n\n"
-           "Keys, with their defaults. In a file: KEY = VALUE. In the environment: PGSSE_KEY.\n\n",
-           config_program_name(program), purposes[program], config_program_name(program));
-    struct config defaults = {0};
-    config_set_defaults(&defaults);
-    for (size_t i = 0; i < length_of(keys); i++) {
-        if ((keys[i].programs & program) != 0) {
-            char value[256];
-            print_value(&keys[i], &defaults, value, sizeof value);
-            printf("  %-20s %-10s %s\n", keys[i].name, value, keys[i].help);
-        }
-    }
-    config_release(&defaults);
+/* --- keys by number ---------------------------------------------------------------------- */
+
+size_t config_key_count(void) {
+    return length_of(keys);
 }
 
-/* --- files ------------------------------------------------------------------------------- */
-
-enum { CONFIG_FILE_BYTES_MAX = 256 * 1024 };
-
-static bool file_read(const char *path, struct buf *text) {
-    FILE *file = fopen(path, "re");
-    if (file == NULL) {
-        return false;
-    }
-    size_t got;
-    do {
-        got = fread(buf_reserve(text, 4096), 1, 4096, file);
-        text->length += got;
-    } while (got > 0 && text->length < CONFIG_FILE_BYTES_MAX);
-    bool is_read = ferror(file) == 0;
-    fclose(file);
-    return is_read;
+struct config_key_facts config_key_at(size_t number) {
+    const struct config_key *key = &keys[number];
+    return (struct config_key_facts){key->name, key->help, key->programs,
+                                     key->type == CONFIG_SECRET};
 }
 
-static struct slice trim(struct slice text) {
-    while (text.length > 0 && isspace((unsigned char)text.at[0])) {
-        text = (struct slice){text.at + 1, text.length - 1};
-    }
-    while (text.length > 0 && isspace((unsigned char)text.at[text.length - 1])) {
-        text.length--;
-    }
-    return text;
+size_t config_key_number(const char *name) {
+    const struct config_key *key = key_find(name);
+    return key == NULL ? length_of(keys) : (size_t)(key - keys);
 }
 
-static bool apply_line(struct config *config, struct slice line, const char **reason) {
-    line = trim(line);
-    if (line.length == 0 || line.at[0] == '#') {
-        return true;
-    }
-    const char *equals = memchr(line.at, '=', line.length);
-    if (equals == NULL) {
-        *reason = "'=' is missing";
-        return false;
-    }
-    size_t key_length = (size_t)(equals - line.at);
-    struct slice key = trim((struct slice){line.at, key_length});
-    struct slice value = trim((struct slice){equals + 1, line.length - key_length - 1});
-    char *key_text = must_strdup(key.at, key.length);
-    char *value_text = must_strdup(value.at, value.length);
-    bool is_set = config_set(config, key_text, value_text, reason);
-    free(key_text);
-    free(value_text);
-    return is_set;
+void config_print_value(const struct config *config, size_t number, char *text, size_t size) {
+    print_value(&keys[number], config, text, size);
 }
 
-bool config_apply_file(struct config *config, struct slice text, int *line, const char **reason) {
-    *line = 0;
-    while (text.length > 0) {
-        const char *end = memchr(text.at, '\n', text.length);
-        size_t length = end == NULL ? text.length : (size_t)(end - text.at);
-        (*line)++;
-        if (memchr(text.at, '\0', length) != NULL) {
-            *reason = "a NUL byte";
-            return false;
-        }
-        if (!apply_line(config, (struct slice){text.at, length}, reason)) {
-            return false;
-        }
-        size_t used = length + (end == NULL ? 0 : 1);
-        text = (struct slice){text.at + used, text.length - used};
-    }
-    return true;
-}
-
-static void load_file(struct config *config, const char *path) {
-    struct buf text = {0};
-    int line;
-    const char *reason;
-    if (!file_read(path, &text)) {
-        die(CONFIG_EXIT_STATUS, "%s: %s", path, strerror(errno));
-    }
-    if (!config_apply_file(config, buf_slice(&text), &line, &reason)) {
-        die(CONFIG_EXIT_STATUS, "%s:%d: %s", path, line, reason);
-    }
-    buf_release(&text);
-}
-
-/* What nobody asked for by name need not be there. */
-static bool load_file_if_there(struct config *config, const char *path) {
-    if (access(path, F_OK) != 0) {
-        return false;
-    }
-    load_file(config, path);
-    return true;
-}
-
-static bool load_file_beside_binary(struct config *config) {
-    char path[4096];
-    ssize_t length = readlink("/proc/self/exe", path, sizeof path - sizeof "/pgsse.conf");
-    if (length <= 0) {
-        return false;
-    }
-    path[length] = '\0';
-    char *slash = strrchr(path, '/');
-    size_t room = sizeof path - (size_t)(slash - path);
-    snprintf(slash, room, "/pgsse.conf");
-    return load_file_if_there(config, path);
-}
-
-/* --- the sources in order ----------------------------------------------------------------- */
-
-/* PGSSE_KEY; NULL: other programs have PGSSE_ variables, too, as scripts get the sockets so. */
-static const struct config_key *key_of_variable(struct slice name) {
+size_t config_key_of_variable(struct slice name) {
     static const char prefix[] = "PGSSE_";
     size_t skipped = sizeof prefix - 1;
     if (name.length < skipped || memcmp(name.at, prefix, skipped) != 0) {
-        return NULL;
+        return length_of(keys);
     }
     char key[64] = "";
     for (size_t i = 0; i < name.length - skipped && i < sizeof key - 1; i++) {
         key[i] = (char)tolower((unsigned char)name.at[skipped + i]);
     }
-    return key_find(key);
+    return config_key_number(key);
 }
 
 bool config_is_secret_variable(struct slice name) {
-    const struct config_key *key = key_of_variable(name);
+    size_t number = config_key_of_variable(name);
     return slice_is(name, "DATABASE_URL") || slice_is(name, "PGPASSWORD") ||
-           (key != NULL && key->type == CONFIG_SECRET);
-}
-
-static void load_environment(struct config *config) {
-    const char *url = getenv("DATABASE_URL");
-    const char *reason;
-    if (url != NULL && url[0] != '\0') {
-        check(config_set(config, "database_url", url, &reason));
-    }
-    for (char **entry = environ; *entry != NULL; entry++) {
-        struct slice name = {*entry, strcspn(*entry, "=")};
-        const struct config_key *key = key_of_variable(name);
-        if (key != NULL && (*entry)[name.length] == '=' &&
-            !config_set(config, key->name, *entry + name.length + 1, &reason)) {
-            die(CONFIG_EXIT_STATUS, "in the environment: %s", reason);
-        }
-    }
-}
-
-enum { OPTION_HELP = 256, OPTION_VERSION, OPTION_PRINT, OPTION_CONFIG, OPTION_FIRST_KEY };
-
-struct arguments {
-    const char *config_path;
-    bool wants_print;
-    const char *values[length_of(keys)]; /* NULL: not given */
-};
-
-static const struct option fixed_options[] = {
-    {"help", no_argument, NULL, OPTION_HELP},
-    {"version", no_argument, NULL, OPTION_VERSION},
-    {"print-config", no_argument, NULL, OPTION_PRINT},
-    {"config", required_argument, NULL, OPTION_CONFIG},
-};
-
-static void parse_arguments(struct arguments *arguments, enum config_program program, int argc,
-                            char **argv) {
-    struct option options[length_of(fixed_options) + length_of(keys) + 1] = {0};
-    char names[length_of(keys)][32];
-    memcpy(options, fixed_options, sizeof fixed_options);
-    for (size_t i = 0; i < length_of(keys); i++) {
-        snprintf(names[i], sizeof names[i], "%s", keys[i].name);
-        for (char *c = names[i]; *c != '\0'; c++) {
-            *c = *c == '_' ? '-' : *c;
-        }
-        options[length_of(fixed_options) + i] =
-            (struct option){names[i], required_argument, NULL, OPTION_FIRST_KEY + (int)i};
-    }
-    int option;
-    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        if (option == OPTION_HELP) {
-            print_help(program);
-            exit(0);
-        } else if (option == OPTION_VERSION) {
-            printf("%s %s\n", config_program_name(program), PGSSE_VERSION);
-            exit(0);
-        } else if (option == OPTION_PRINT) {
-            arguments->wants_print = true;
-        } else if (option == OPTION_CONFIG) {
-            arguments->config_path = optarg;
-        } else if (option >= OPTION_FIRST_KEY) {
-            arguments->values[option - OPTION_FIRST_KEY] = optarg;
-        } else {
-            die(CONFIG_EXIT_STATUS, "on the command line: %s %s (see --help)", argv[optind - 1],
-                option == ':' ? "needs a value" : "is no option, or has a value too many");
-        }
-    }
-    if (optind < argc) {
-        die(CONFIG_EXIT_STATUS, "what is '%s' for? (see --help)", argv[optind]);
-    }
-}
-
-/* A source that names another file than the ones before sets database_url with it. The stream
- * handler need not be able to read it. */
-static void load_database_url_file(struct config *config, enum config_program program,
-                                   char **known) {
-    if (program == CONFIG_STREAM || strcmp(*known, config->database_url_file) == 0) {
-        return;
-    }
-    free(*known);
-    *known = must_strdup(config->database_url_file, strlen(config->database_url_file));
-    struct buf text = {0};
-    if (!file_read(config->database_url_file, &text)) {
-        die(CONFIG_EXIT_STATUS, "%s: %s", config->database_url_file, strerror(errno));
-    }
-    buf_append(&text, "\n", 2); /* ends the line, and the text */
-    text.bytes[strcspn(text.bytes, "\r\n")] = '\0';
-    const char *reason;
-    check(config_set(config, "database_url", text.bytes, &reason));
-    buf_release(&text);
-}
-
-static void load_default_file(struct config *config, const char *named) {
-    if (named != NULL) {
-        load_file(config, named);
-    } else if (!load_file_beside_binary(config)) {
-        (void)load_file_if_there(config, "/etc/pgsse/pgsse.conf");
-    }
-}
-
-static void load_arguments(struct config *config, const struct arguments *arguments) {
-    for (size_t i = 0; i < length_of(keys); i++) {
-        const char *reason;
-        if (arguments->values[i] != NULL &&
-            !config_set(config, keys[i].name, arguments->values[i], &reason)) {
-            die(CONFIG_EXIT_STATUS, "on the command line: %s", reason);
-        }
-    }
-}
-
-void config_load(struct config *config, enum config_program program, int argc, char **argv) {
-    struct arguments arguments = {0};
-    char *url_file = must_strdup("", 0);
-    log_init(config_program_name(program), LOG_LEVEL_INFO);
-    config_set_defaults(config);
-    parse_arguments(&arguments, program, argc, argv);
-    load_default_file(config, arguments.config_path != NULL ? arguments.config_path
-                                                            : getenv("PGSSE_CONFIG"));
-    load_database_url_file(config, program, &url_file);
-    load_environment(config);
-    load_database_url_file(config, program, &url_file);
-    load_arguments(config, &arguments);
-    load_database_url_file(config, program, &url_file);
-    free(url_file);
-    if (arguments.wants_print) {
-        config_print(config, stdout);
-        exit(0);
-    }
-    log_init(config_program_name(program), (enum log_level)config->log_level);
+           (number < length_of(keys) && keys[number].type == CONFIG_SECRET);
 }

@@ -1,16 +1,7 @@
-/* What can be configured: one table feeds the file parser, the environment, the command line,
- * --help, --print-config and the documentation's check.
+/* What can be configured, and how values are written. One table of keys serves the readers of
+ * values (config_load.h), --help, --print-config and the check of the documentation.
  *
- * Sources, the later one wins:
- *   1. the table's default
- *   2. a file: --config, else PGSSE_CONFIG, else pgsse.conf beside the binary, else
- *      /etc/pgsse/pgsse.conf; lines of "key = value", '#' starts a comment
- *   3. the environment: PGSSE_KEY, and DATABASE_URL for database_url
- *   4. the command line: --key=value or --key value, '-' for '_'
- *
- * All programs read the same file: a key that another program uses is accepted and checked by
- * each. An unknown key or a bad value ends the program with one line that says where it stands.
- * Programs get a const struct config and pass on what a part needs; nothing here is global. */
+ * Programs get a const struct config and pass parts of it on; nothing here is global. */
 #pragma once
 
 #include "base.h"
@@ -24,13 +15,13 @@ enum config_program {
     CONFIG_PUBLISH = 4,
 };
 
-/* A configuration that no restart can help: bad keys, a database encoding that is not served.
- * The number is EX_CONFIG of sysexits.h, which supervisors know. */
+/* Exit status for a configuration that a restart cannot repair: bad keys, a database encoding that
+ * is not supported. It is EX_CONFIG of sysexits.h, which supervisors know. */
 enum { CONFIG_EXIT_STATUS = 78 };
 
 enum { CONFIG_FRACTION_ONE = 1000000 };
 
-/* What happens to a client for which too much waits. */
+/* What happens to a client that reads too slowly. */
 enum config_slow_client { CONFIG_SLOW_REFRESH, CONFIG_SLOW_DISCONNECT };
 
 /* Times are milliseconds, sizes are bytes, fractions are millionths. Texts are owned and never
@@ -45,6 +36,8 @@ struct config {
     char *base_path;
     char *healthz_path;
     char *events_path;
+    char *streams_path;
+    char *sse_path;
     char *health_path;
     int64_t history_bytes;
     int64_t ring_capacity;
@@ -53,12 +46,17 @@ struct config {
     int64_t slow_client;
     int64_t stall_timeout;
     int64_t keep_alive;
+    int64_t position_interval;
     int64_t retry;
     int64_t max_stream_age;
+    int64_t max_connections;
     int64_t topic_idle;
     int64_t graceful_drain;
     int64_t max_body;
     int64_t max_durable_body;
+    int64_t request_bytes;
+    char *cors_origins;
+    char *trusted_proxies;
     int64_t max_notify_bytes;
     int64_t publish_timeout;
     int64_t canary_interval;
@@ -76,33 +74,51 @@ struct config {
     int64_t hook_timeout;
     int64_t reconnect_rate;
     int64_t log_level;
+    bool wants_database_check; /* --check-database; no key */
 };
 
-/* Loads the configuration for one program and answers --help, --version and --print-config, which
- * end the program with status 0. Whatever is wrong ends it with CONFIG_EXIT_STATUS. Afterwards the
- * log is set up, and database_url holds what database_url_file held. */
-void config_load(struct config *config, enum config_program program, int argc, char **argv);
+/* Sets everything to its default; config must be zero-initialised. */
+void config_set_defaults(struct config *config);
 void config_release(struct config *config);
+
+/* Sets one key from text. Keys are written with '_'. On failure *reason says why (good until the
+ * next call) and nothing has changed. */
+bool config_set(struct config *config, const char *key, const char *value,
+                const char **reason) must_check;
+
+/* Prints every key with the value in force, in the file's format; secrets as "(set)" or "". */
+void config_print(const struct config *config, FILE *out);
 
 /* The name that a program goes by in its log, help and version. */
 const char *config_program_name(enum config_program program);
 
-/* Whether a variable of the environment of that name holds a secret of ours, or of libpq. */
+/* How many bytes at the text's beginning can be a key's name. The rest must not be logged: it may
+ * be a URL with a password in the wrong place. */
+static inline int config_name_length(const char *text) {
+    return (int)strcspn(text, ":/@=");
+}
+
+/* --- keys by number, from 0 --------------------------------------------------------------- */
+
+struct config_key_facts {
+    const char *name;
+    const char *help;
+    unsigned programs; /* of enum config_program: the programs that use it */
+    bool is_secret;    /* its value is never shown */
+};
+
+size_t config_key_count(void) must_check;
+struct config_key_facts config_key_at(size_t number) must_check;
+
+/* The number of the key, or config_key_count() if there is no such key. */
+size_t config_key_number(const char *name) must_check;
+
+/* The same for an environment variable PGSSE_KEY. Variables of other programs may begin like that,
+ * too. */
+size_t config_key_of_variable(struct slice name) must_check;
+
+/* True if a variable of that name holds a secret of pgsse or of libpq. */
 bool config_is_secret_variable(struct slice name) must_check;
 
-/* --- for config_load and its tests -------------------------------------------------------- */
-
-/* Sets everything to its default; config must be zero-initialised. */
-void config_set_defaults(struct config *config);
-
-/* Sets one key from text. Keys are written with '_'. On failure *reason tells (good until the next
- * call) and nothing has changed. */
-bool config_set(struct config *config, const char *key, const char *value,
-                const char **reason) must_check;
-
-/* Applies a whole file's text. On failure *line is the number of the line at fault, from 1. */
-bool config_apply_file(struct config *config, struct slice text, int *line,
-                       const char **reason) must_check;
-
-/* Prints every key with the value in force, in the file's format; secrets as "(set)" or "". */
-void config_print(const struct config *config, FILE *out);
+/* Writes the value in force in the file's format. */
+void config_print_value(const struct config *config, size_t number, char *text, size_t size);

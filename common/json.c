@@ -1,6 +1,9 @@
 #include "json.h"
 
+#include "decimal.h"
 #include "utf8.h"
+
+enum { NUMBER_DIGITS_MAX = 19 }; /* 10^19 - 1 still fits into 64 bits */
 
 struct scan {
     struct slice text;
@@ -10,7 +13,7 @@ struct scan {
 
 /* --- bytes ------------------------------------------------------------------------------- */
 
-/* The byte under the scan, or -1 behind the end. */
+/* The next byte, or -1 at the end. */
 static int peek(const struct scan *scan) {
     return scan->at < scan->text.length ? (unsigned char)scan->text.at[scan->at] : -1;
 }
@@ -114,7 +117,7 @@ static bool scan_escape(struct scan *scan) {
 }
 
 static bool scan_string(struct scan *scan) {
-    scan->at++; /* the quote, which the caller has seen */
+    scan->at++; /* the opening quote */
     for (;;) {
         int c = peek(scan);
         if (c < 0) {
@@ -152,7 +155,7 @@ static bool scan_scalar(struct scan *scan) {
     }
 }
 
-/* --- containers: one loop, a stack of what is open --------------------------------------- */
+/* --- containers: one loop, a stack of open ones ------------------------------------------ */
 
 static bool scan_key(struct scan *scan) {
     skip_space(scan);
@@ -170,8 +173,8 @@ static bool scan_key(struct scan *scan) {
     return true;
 }
 
-/* Behind a value: closes what ends here, up to the ',' that calls for the next value. With nothing
- * open any more the document is complete. */
+/* After a value: closes the arrays and objects that end here, up to a ',' before the next value. If
+ * none is open any more, the document is complete. */
 static bool scan_after_value(struct scan *scan, const char *closers, size_t *depth) {
     while (*depth > 0) {
         skip_space(scan);
@@ -190,7 +193,8 @@ static bool scan_after_value(struct scan *scan, const char *closers, size_t *dep
     return true;
 }
 
-/* At '[' or '{': opens it. *is_empty if it closes at once, and then it is closed. */
+/* At '[' or '{': opens an array or object. If it is empty, it is closed, too, and *is_empty is
+ * true. */
 static bool scan_open(struct scan *scan, char *closers, size_t *depth, bool *is_empty) {
     char closer = peek(scan) == '{' ? '}' : ']';
     if (*depth == JSON_DEPTH_MAX) {
@@ -262,7 +266,7 @@ bool json_parse(struct slice text, struct json_value *value, struct json_error *
     if (is_value) {
         skip_space(&scan);
         if (scan.at < text.length) {
-            fail(&scan, "something stands behind the document");
+            fail(&scan, "there is something after the document");
         } else if (!utf8_is_valid(text)) {
             scan.at = 0;
             fail(&scan, "not valid UTF-8");
@@ -278,16 +282,33 @@ bool json_parse(struct slice text, struct json_value *value, struct json_error *
 
 /* --- reading what is known to be valid --------------------------------------------------- */
 
+/* Moves to the next member or element. False if the bracket follows that ends them. */
+static bool to_next(struct scan *scan, char end) {
+    scan->at += scan->at == 0 ? 1 : 0; /* the bracket that begins them */
+    skip_space(scan);
+    if (peek(scan) == ',') {
+        scan->at++;
+        skip_space(scan);
+    }
+    return peek(scan) != end;
+}
+
+bool json_next_element(struct json_elements *elements, struct json_value *value) {
+    struct scan scan = {.text = elements->array, .at = elements->offset};
+    if (!to_next(&scan, ']')) {
+        return false;
+    }
+    size_t start = scan.at;
+    check(scan_value(&scan));
+    *value = value_between(scan.text, start, scan.at);
+    elements->offset = scan.at;
+    return true;
+}
+
 bool json_next_member(struct json_members *members, struct json_value *key,
                       struct json_value *value) {
     struct scan scan = {.text = members->object, .at = members->offset};
-    scan.at += scan.at == 0 ? 1 : 0; /* the brace */
-    skip_space(&scan);
-    if (peek(&scan) == ',') {
-        scan.at++;
-        skip_space(&scan);
-    }
-    if (peek(&scan) == '}') {
+    if (!to_next(&scan, '}')) {
         return false;
     }
     size_t key_start = scan.at;
@@ -315,7 +336,7 @@ static bool is_surrogate(uint32_t unit, uint32_t first) {
     return unit >= first && unit < first + 0x400;
 }
 
-/* text starts behind "\u". Appends what it says and returns how many bytes of text it took. */
+/* text starts after "\u". Appends the character and returns how many bytes of text were used. */
 static size_t decode_unicode_escape(struct slice text, struct buf *out) {
     enum { HIGH = 0xd800, LOW = 0xdc00, REPLACEMENT = 0xfffd };
     uint32_t unit = decode_hex4(text.at);
@@ -365,19 +386,8 @@ bool json_string_is(struct json_value string, const char *text) {
 }
 
 bool json_parse_unsigned(struct json_value number, uint64_t limit, uint64_t *result) {
-    if (number.type != JSON_NUMBER) {
-        return false;
-    }
-    uint64_t value = 0;
-    for (size_t i = 0; i < number.text.length; i++) {
-        int c = (unsigned char)number.text.at[i];
-        if (!is_digit(c) || value > (UINT64_MAX - 9) / 10) {
-            return false;
-        }
-        value = value * 10 + (uint64_t)(c - '0');
-    }
-    *result = value;
-    return value <= limit;
+    return number.type == JSON_NUMBER &&
+           decimal_parse(number.text, NUMBER_DIGITS_MAX, UINT64_MAX, result) && *result <= limit;
 }
 
 void json_compact(struct json_value value, struct buf *out) {
@@ -394,7 +404,7 @@ void json_compact(struct json_value value, struct buf *out) {
         if (c == '"') {
             is_in_string = !is_in_string;
         } else if (c == '\\') {
-            to[kept++] = text.at[++i]; /* only strings hold it, and never as their last byte */
+            to[kept++] = text.at[++i]; /* only strings have one, and never as their last byte */
         }
     }
     out->length += kept;

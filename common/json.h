@@ -1,9 +1,9 @@
-/* What is JSON and what is not: RFC 8259 to the letter, UTF-8, at most 128 levels deep.
+/* A strict JSON parser: RFC 8259, UTF-8, at most 128 levels deep.
  *
- * A scanner over bytes that belong to the caller: it answers with slices of them, copies nothing
- * and allocates nothing. Values keep every byte that they were sent with; compacting drops the
- * white space outside strings and nothing else, so a number of 30 digits, 1.0, key order and
- * duplicate keys survive. (Documents that pgsse itself writes or reads whole are json-c's.) */
+ * It scans the caller's bytes and returns slices of them; it copies and allocates nothing. Values
+ * keep every byte. Compacting only removes the white space outside strings, so a number of 30
+ * digits, 1.0, key order and duplicate keys survive. (The documents that pgsse itself makes are
+ * made with json-c.) */
 #pragma once
 
 #include "buf.h"
@@ -23,8 +23,8 @@ struct json_error {
     size_t at;           /* byte offset in the text */
 };
 
-/* One document with nothing but white space around it. On success *value is that document and all
- * that is in it is known to be valid; on failure *error tells. */
+/* Parses one document with nothing but white space around it. On success *value is that document,
+ * which is valid as a whole; on failure *error says why. */
 bool json_parse(struct slice text, struct json_value *value, struct json_error *error) must_check;
 
 /* The members of an object that json_parse accepted, in order: start with a zero offset. False
@@ -36,11 +36,19 @@ struct json_members {
 bool json_next_member(struct json_members *members, struct json_value *key,
                       struct json_value *value) must_check;
 
-/* Whether the string, escapes resolved, is exactly that ASCII text. */
+/* The elements of an array that json_parse accepted, in order: start with a zero offset. False
+ * after the last one. */
+struct json_elements {
+    struct slice array;
+    size_t offset;
+};
+bool json_next_element(struct json_elements *elements, struct json_value *value) must_check;
+
+/* True if the string, with escapes resolved, is exactly that ASCII text. */
 bool json_string_is(struct json_value string, const char *text) must_check;
 
-/* Appends the string's text in UTF-8, escapes resolved. Half of a surrogate pair, which JSON lets
- * pass and UTF-8 cannot hold, becomes U+FFFD. */
+/* Appends the string's text in UTF-8, escapes resolved. Half of a surrogate pair, which JSON allows
+ * and UTF-8 does not, becomes U+FFFD. */
 void json_string_decode(struct json_value string, struct buf *out);
 
 /* An unsigned integer without sign, fraction or exponent, of at most limit. */

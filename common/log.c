@@ -22,7 +22,7 @@ void log_init(const char *program, enum log_level level) {
     log_threshold = level;
 }
 
-/* Copies text behind line[length], control characters as \xHH, and ends the line. */
+/* Appends text to the line at length, control characters as \xHH, and ends the line. */
 static size_t append_escaped(char *line, size_t length, size_t size, const char *text) {
     for (; *text != '\0' && length + 6 < size; text++) {
         unsigned char byte = (unsigned char)*text;
@@ -42,8 +42,8 @@ static void write_line(enum log_level level, const char *text) {
     length += (size_t)snprintf(line + length, sizeof line - length, " %s[%d] %s: ", log_program,
                                (int)getpid(), level_names[level]);
     length = append_escaped(line, length, sizeof line, text);
-    /* One write, so that lines of several processes do not mix. A log that cannot be written is
-     * nothing that could be reported anywhere. */
+    /* One write, so that lines of several processes do not mix. Its result is ignored: there is no
+     * place to report that the log cannot be written. */
     ssize_t written = write(STDERR_FILENO, line, length);
     (void)written;
 }

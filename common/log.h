@@ -1,15 +1,15 @@
 /* One line per message on standard error: time, program, level, text.
  *
- * The program's owner decides what a message is worth and logs it once, where the decision is
- * made. Bytes from outside may stand in a message: control characters come out escaped, so a
- * message is always one line. Secrets never go in. */
+ * A problem is logged once, where it is decided what to do about it. A message may contain bytes
+ * from outside: control characters are escaped, so a message is always one line. Secrets are never
+ * logged. */
 #pragma once
 
 #include "base.h"
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
-/* program is borrowed for ever. Messages above the level are dropped. Before this, all up to
+/* program is borrowed for ever. Messages above the level are dropped. Before this call, all up to
  * LOG_LEVEL_INFO are written, under the name "pgsse". */
 void log_init(const char *program, enum log_level level);
 
@@ -20,8 +20,8 @@ void log_write(enum log_level level, const char *format, ...) printf_like(2, 3);
 #define log_info(...)    log_write(LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_debug(...)   log_write(LOG_LEVEL_DEBUG, __VA_ARGS__)
 
-/* One source of messages that may come in floods. Zero-initialised. At most a message a second
- * gets through; the next one says how many were left out. */
+/* Limits a message that may come in floods to one a second. The next one that is written says how
+ * many were left out. Zero-initialised. */
 struct log_limit {
     int64_t next_ms;
     uint64_t suppressed;

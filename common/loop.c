@@ -17,8 +17,8 @@ struct loop {
     bool is_firing; /* in the timers phase */
     int64_t now_ms;
     struct epoll_event ready[LOOP_BATCH];
-    int ready_count;          /* of the batch under dispatch */
-    int ready_next;           /* the next of it to be called */
+    int ready_count;          /* in the batch that is being dispatched */
+    int ready_next;           /* the next one of the batch to be called */
     struct loop_timer **heap; /* heap[1] is due first; owned array of borrowed timers */
     size_t heap_count;
     size_t heap_size;
@@ -103,7 +103,8 @@ void loop_io_stop(struct loop *loop, struct loop_io *io) {
     if (io->fd == -1) {
         return;
     }
-    /* libpq may have closed its socket already: then the kernel has forgotten it by itself. */
+    /* libpq may have closed its socket already: then the kernel has removed it from the epoll
+     * set. */
     if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, io->fd, NULL) != 0) {
         check(errno == EBADF || errno == ENOENT);
     }
@@ -224,7 +225,7 @@ void loop_reap(struct loop *loop) {
 
 static int wait_ms(const struct loop *loop) {
     if (!TAILQ_EMPTY(&loop->flush_tasks) || !TAILQ_EMPTY(&loop->reap_tasks)) {
-        return 0; /* marked before the first turn */
+        return 0; /* tasks were queued before the first turn */
     }
     if (loop->heap_count == 0) {
         return LOOP_WAIT_MAX_MS;

@@ -3,14 +3,14 @@
  * Every turn has the same phases, in this order:
  *
  *   1. wait      sleep until a descriptor is ready or the next timer is due
- *   2. dispatch  call on_ready of what is ready
- *   3. timers    call what is due
- *   4. flush     run the tasks that were marked dirty, once each: this is where output is written
- *   5. reap      run the tasks that free what was given up during this turn
+ *   2. dispatch  call on_ready of each descriptor that is ready
+ *   3. timers    call on_due of each timer that is due
+ *   4. flush     run the tasks of loop_flush_soon, once each: this is where output is written
+ *   5. reap      run the tasks of loop_reap_soon: they free what was stopped during this turn
  *
- * The guarantee that the phases give: nothing is closed or freed outside phase 5, so no pointer
- * goes stale and no descriptor number is reused while others of the same turn are still to come.
- * Owners keep to it by stopping their parts at once and freeing them in a reap task.
+ * The guarantee of the phases: nothing is closed or freed outside phase 5. So no pointer goes stale
+ * and no descriptor number is reused while callbacks of the same turn are still to come. Owners
+ * have to stop their parts at once and to free them in a reap task.
  *
  * All parts are embedded in their owner; container_of finds it. This is the one file that knows
  * epoll. */
@@ -26,8 +26,7 @@ struct loop *loop_create(void);
 /* *loop becomes NULL. Everything in it must have been stopped and freed. */
 void loop_destroy(struct loop **loop);
 
-/* Runs turns until loop_stop was called; the turn under way is finished, flush and reap included.
- * Whoever wants an orderly end stops the loop when the last of it is done. */
+/* Runs turns until loop_stop is called. The current turn is finished, flush and reap included. */
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 
@@ -39,8 +38,8 @@ int64_t loop_now_ms(const struct loop *loop);
 enum loop_interest {
     LOOP_READ = 1, /* bytes, and the end of them */
     LOOP_WRITE = 2,
-    LOOP_EDGE = 4,   /* tell of new bytes only once; for who leaves them unread */
-    LOOP_CLOSED = 8, /* in ready only: the peer is gone, or an error is waiting */
+    LOOP_EDGE = 4,   /* report new bytes only once; for owners that leave bytes unread */
+    LOOP_CLOSED = 8, /* only in `ready`: the peer is gone, or an error is pending */
 };
 
 /* Does not own the descriptor: close it in a reap task, after loop_io_stop. */
@@ -67,8 +66,8 @@ struct loop_timer {
     void (*on_due)(struct loop_timer *timer);
 };
 
-/* Starting a started timer moves it. delay_ms >= 0; one that a timer starts is due in a later turn,
- * so that the timers phase ends. */
+/* Starting a started timer moves it. delay_ms >= 0. A timer that is started in the timers phase is
+ * due in a later turn at the earliest, so that the phase ends. */
 void loop_timer_start(struct loop *loop, struct loop_timer *timer, int64_t delay_ms,
                       void (*on_due)(struct loop_timer *timer));
 void loop_timer_stop(struct loop *loop, struct loop_timer *timer);
@@ -86,7 +85,7 @@ struct loop_task {
     void (*run)(struct loop_task *task);
 };
 
-/* run is called once in the flush phase of this turn; marking it again is free. */
+/* run is called once in the flush phase of this turn, however often this is called. */
 void loop_flush_soon(struct loop *loop, struct loop_task *task,
                      void (*run)(struct loop_task *task));
 void loop_flush_cancel(struct loop *loop, struct loop_task *task);
@@ -94,7 +93,7 @@ void loop_flush_cancel(struct loop *loop, struct loop_task *task);
 /* run is called once in the reap phase of this turn and may free the task's owner. */
 void loop_reap_soon(struct loop *loop, struct loop_task *task, void (*run)(struct loop_task *task));
 
-/* The reap phase by itself, for the end of life: between turns, after the loop has stopped. */
+/* Runs the reap phase alone. Only after the loop has stopped, when the program ends. */
 void loop_reap(struct loop *loop);
 
 /* --- signals ----------------------------------------------------------------------------- */

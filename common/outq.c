@@ -13,8 +13,10 @@ static struct payload **place_of(const struct outq *queue, size_t i) {
 
 static void drop_first(struct outq *queue) {
     payload_unref(place_of(queue, 0));
+    queue->largest += queue->largest == queue->first ? 1 : 0;
     queue->first++;
     queue->count--;
+    queue->gone++;
     queue->first_written = 0;
 }
 
@@ -23,7 +25,7 @@ void outq_release(struct outq *queue) {
         drop_first(queue);
     }
     free(queue->ring);
-    *queue = (struct outq){0};
+    *queue = (struct outq){.gone = queue->gone};
 }
 
 static void outq_grow(struct outq *queue) {
@@ -35,13 +37,28 @@ static void outq_grow(struct outq *queue) {
     free(queue->ring);
     queue->ring = ring;
     queue->size = size;
+    queue->largest -= queue->first;
     queue->first = 0;
 }
 
-void outq_take(struct outq *queue, struct payload *payload) {
+static const struct payload *largest_of(const struct outq *queue) {
+    return *place_of(queue, queue->largest - queue->first);
+}
+
+size_t outq_largest_bytes(const struct outq *queue) {
+    if (queue->count == 0) {
+        return 0;
+    }
+    return largest_of(queue)->length - (queue->largest == queue->first ? queue->first_written : 0);
+}
+
+void outq_queue(struct outq *queue, struct payload *payload) {
     check(payload->length > 0);
     if (queue->count == queue->size) {
         outq_grow(queue);
+    }
+    if (queue->count == 0 || payload->length >= outq_largest_bytes(queue)) {
+        queue->largest = queue->first + queue->count;
     }
     *place_of(queue, queue->count) = payload;
     queue->count++;
@@ -92,7 +109,7 @@ enum outq_result outq_write(struct outq *queue, int fd) {
         outq_account(queue, (size_t)written);
     }
     if (queue->size > OUTQ_KEPT_SIZE) {
-        outq_release(queue); /* a burst is over: its ring need not stay */
+        outq_release(queue); /* give back the memory of a burst */
     }
     return OUTQ_EMPTY;
 }

@@ -1,5 +1,5 @@
-/* Bytes that are encoded once and then shared: immutable, counted, freed with the last holder.
- * For one thread. */
+/* Bytes that are encoded once and then shared: immutable, with a reference count, freed with the
+ * last reference. For one thread. */
 #pragma once
 
 #include "base.h"
@@ -13,7 +13,7 @@ struct payload {
 /* A copy of bytes with one reference, the caller's. */
 struct payload *payload_create(const void *bytes, size_t length) must_check;
 
-/* Returns payload, with one reference more. */
+/* Adds one reference and returns payload. */
 struct payload *payload_ref(struct payload *payload);
 
 /* Gives one reference back; *payload becomes NULL. */

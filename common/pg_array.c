@@ -15,6 +15,10 @@ static void separate(struct buf *array) {
 
 void pg_array_add(struct buf *array, struct slice text) {
     separate(array);
+    if (text.at == NULL) {
+        buf_append_text(array, "NULL");
+        return;
+    }
     char *room = buf_reserve(array, 2 * text.length + 2);
     size_t used = 0;
     room[used++] = '"';

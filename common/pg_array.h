@@ -3,12 +3,12 @@
 
 #include "buf.h"
 
-/* The buf's content is replaced. */
+/* Replaces the buf's content. */
 void pg_array_begin(struct buf *array);
 
-/* text holds no NUL. */
+/* text holds no NUL; where its `at` is NULL, the element is SQL's NULL. */
 void pg_array_add(struct buf *array, struct slice text);
 void pg_array_add_number(struct buf *array, uint64_t number);
 
-/* Ends it with a NUL, which counts for its length. */
+/* Ends the array with a NUL, which is part of the length. */
 void pg_array_end(struct buf *array);

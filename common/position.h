@@ -1,10 +1,10 @@
-/* A place in what a client may hear: the pair of two independent orders, written "D.M.S".
+/* A position: how far a client has come in two independent orders, written "D.M.S".
  *
  *   D    durable events: an id of the table; 0 without one
  *   M.S  ephemeral events: a marker heard from Postgres, and how many notifications since it
  *
- * A client gets positions as SSE ids and hands them back as Last-Event-ID. Two positions are
- * compared by the broker, by where their places lie in its own count, never as text. Pure. */
+ * A client gets positions as SSE ids and sends them back as Last-Event-ID. Only the broker compares
+ * positions, by their places in its own count, never as text. Pure. */
 #pragma once
 
 #include "base.h"
@@ -12,7 +12,6 @@
 enum {
     MARKER_BYTES = 13,            /* of [0-9a-z] */
     POSITION_TEXT_BYTES = 64 + 1, /* the longest written position, and a NUL */
-    PUBLISHER_ID_BYTES_MAX = 64,
 };
 
 struct position {
@@ -21,34 +20,34 @@ struct position {
     uint64_t since;                /* S */
 };
 
-/* What a client handed in as the position to go on from. */
+/* The position that a client sent. */
 enum position_kind {
     POSITION_NONE,      /* nothing, or nothing but white space: live events only */
-    POSITION_MALFORMED, /* something that no pgsse ever wrote */
+    POSITION_MALFORMED, /* not a position that pgsse writes */
     POSITION_ALL,       /* "0": all that is kept */
     POSITION_KNOWN,     /* "D" or "D.M.S" */
 };
 
-/* Strict: unsigned decimals of at most 19 digits without sign or space; what stands behind '~', the
- * publisher's own id, is checked and left out. *position is set for ALL and KNOWN. */
+/* Strict: unsigned decimals of at most 19 digits without sign or space. The publisher's own id,
+ * after '~', is checked and ignored. *position is set for ALL and KNOWN. */
 enum position_kind position_parse(struct slice text, struct position *position) must_check;
 
 /* Writes "D.M.S", or "D" without marker, and a NUL; returns the length. */
 size_t position_print(const struct position *position, char text[POSITION_TEXT_BYTES]);
 
-/* Its place among durable events alone. */
+/* The position without M.S: its place among durable events. */
 struct position position_durable(const struct position *position) must_check;
 
-/* It is written "0", which asks for all that is kept. */
+/* True if it is written "0", which asks for all that is kept. */
 bool position_is_start(const struct position *position) must_check;
 
 bool position_equals(const struct position *a, const struct position *b) must_check;
 
-/* Fresh random name from the kernel's generator; unguessable and never used again. */
+/* A new random name from the kernel's generator, which nobody can guess. */
 void marker_draw(char marker[MARKER_BYTES + 1]);
+
+/* The name that these bytes make. */
+void marker_from_bytes(char marker[MARKER_BYTES + 1], const unsigned char bytes[MARKER_BYTES]);
 
 /* MARKER_BYTES of [0-9a-z]. */
 bool marker_is_valid(struct slice marker) must_check;
-
-/* 1 to 64 of [A-Za-z0-9_.-]: an event's own id, given by its publisher. */
-bool publisher_id_is_valid(struct slice id) must_check;

@@ -39,7 +39,7 @@ int sock_connect(const char *path) {
     return fd;
 }
 
-/* A full backlog (EAGAIN) is an answer, too: somebody listens. */
+/* A full backlog (EAGAIN) means that a server listens, too. */
 static bool somebody_answers(const char *path) {
     int fd = sock_connect(path);
     if (fd >= 0) {
@@ -52,10 +52,10 @@ static bool somebody_answers(const char *path) {
 static bool path_is_free(const char *path, const char **reason) {
     struct stat status;
     if (lstat(path, &status) != 0) {
-        return true; /* what else is wrong, bind will tell */
+        return true; /* bind reports other errors */
     }
     if (!S_ISSOCK(status.st_mode)) {
-        *reason = "the path exists and is no socket";
+        *reason = "the path exists and is not a socket";
         return false;
     }
     if (somebody_answers(path)) {
@@ -69,7 +69,7 @@ static bool path_is_free(const char *path, const char **reason) {
     return true;
 }
 
-/* The mode is in force before anybody can connect: listen comes last. */
+/* chmod comes before listen, so that nobody can connect before the mode is set. */
 static bool bind_and_listen(int fd, const char *path, mode_t mode) {
     struct sockaddr_un address;
     return address_of(path, &address) &&

@@ -4,8 +4,8 @@
 
 #include <inttypes.h>
 
-/* Where the line that starts at text[from] ends; *next is where the one after it starts. A text
- * that ends with a line end has an empty last line. */
+/* The end of the line that starts at text[from]; *next is the start of the next line. A text that
+ * ends with a line end has an empty last line. */
 static size_t line_end(struct slice text, size_t from, size_t *next) {
     size_t end = from;
     while (end < text.length && text.at[end] != '\n' && text.at[end] != '\r') {
@@ -16,7 +16,7 @@ static size_t line_end(struct slice text, size_t from, size_t *next) {
     return end;
 }
 
-/* One "field: line" for each line of text; a line without text has no space behind the colon. */
+/* One "field: line" for each line of text; an empty line has no space after the colon. */
 static void append_lines(struct buf *out, const char *field, struct slice text) {
     size_t from = 0;
     text.at = text.at == NULL ? "" : text.at;
@@ -90,6 +90,12 @@ void sse_refresh(struct buf *out, enum sse_refresh_reason reason, uint64_t dropp
         json_quote(topics[i], out);
     }
     buf_append_text(out, "]}\n\n");
+}
+
+void sse_position(struct buf *out, const struct position *position) {
+    char text[POSITION_TEXT_BYTES];
+    (void)position_print(position, text);
+    buf_printf(out, "event: position\nid: %s\ndata: {\"position\":\"%s\"}\n\n", text, text);
 }
 
 void sse_close(struct buf *out) {

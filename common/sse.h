@@ -1,7 +1,7 @@
 /* The text of Server-Sent Events, byte for byte. Pure: appends to a buf.
  *
- * An event's frame is a shared body and an id line. The body is built once, in the broker; the
- * id line goes in at the place that sse_event_body returns (behind the comment, if there is one):
+ * An event's frame is a shared body and an id line. The body is built once, in the broker; the id
+ * line goes in at the offset that sse_event_body returns (after the comment, if there is one):
  *
  *     : comment                    }  body, up to id_at
  *     id: 0.abcdefghijklm.17
@@ -9,8 +9,8 @@
  *     data: {"n":1}                }  body, from id_at
  *                                  }
  *
- * No byte from outside reaches a line unsplit: data and comments are split at CR, LF and CRLF, and
- * types and ids have been checked for control characters by whoever hands them in. */
+ * No input can break out of its line: data and comments are split at CR, LF and CRLF, and callers
+ * have checked types and ids for control characters. */
 #pragma once
 
 #include "buf.h"
@@ -36,7 +36,7 @@ void sse_comment(struct buf *out, const char *text);
 /* "retry: 5000\n" */
 void sse_retry(struct buf *out, int64_t retry_ms);
 
-/* Why a client may have missed something, in the order in which one of several causes is named. */
+/* Why a client may have missed something. Of several reasons the first of this list is told. */
 enum sse_refresh_reason {
     SSE_REFRESH_UNKNOWN_POSITION,
     SSE_REFRESH_RESTART,
@@ -45,11 +45,19 @@ enum sse_refresh_reason {
 };
 enum { SSE_REFRESH_REASONS = SSE_REFRESH_OVERFLOW + 1 };
 
-/* The lines of a refresh event with its blank line; the id line goes before. dropped is the number
- * of events that the client would have been sent, or SSE_DROPPED_UNKNOWN. */
+/* The lines of a refresh event with its blank line; the caller writes the id line before. dropped
+ * is the number of events that the client has missed, or SSE_DROPPED_UNKNOWN. */
 #define SSE_DROPPED_UNKNOWN UINT64_MAX
 void sse_refresh(struct buf *out, enum sse_refresh_reason reason, uint64_t dropped,
                  const struct slice *topics, size_t topic_count);
+
+/* The position that the stream has reached. It is an event of its own, because browsers and client
+ * libraries ignore an id without data, or take it for an empty event.
+ *
+ *     event: position
+ *     id: 0.abcdefghijklm.17
+ *     data: {"position":"0.abcdefghijklm.17"} */
+void sse_position(struct buf *out, const struct position *position);
 
 /* "event: close\ndata: {}\n\n": the server ends this stream on purpose. */
 void sse_close(struct buf *out);

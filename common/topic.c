@@ -12,6 +12,14 @@ bool topic_is_valid(struct slice name) {
     return name.length >= 1 && name.length <= TOPIC_BYTES_MAX && utf8_is_printable(name);
 }
 
+bool topic_is_pattern(struct slice name) {
+    return name.length > 0 && name.at[name.length - 1] == '*';
+}
+
+bool topic_is_of_user(struct slice name) {
+    return slice_begins_with(name, slice_of(TOPIC_USER_PREFIX));
+}
+
 bool topic_parse_path(struct slice name, char lowered[TOPIC_PATH_BYTES_MAX + 1]) {
     if (name.length < 1 || name.length > TOPIC_PATH_BYTES_MAX) {
         return false;
@@ -26,6 +34,29 @@ bool topic_parse_path(struct slice name, char lowered[TOPIC_PATH_BYTES_MAX + 1])
     }
     lowered[name.length] = '\0';
     return true;
+}
+
+static bool is_word(struct slice text, size_t bytes_max) {
+    if (text.length < 1 || text.length > bytes_max) {
+        return false;
+    }
+    for (size_t i = 0; i < text.length; i++) {
+        char c = ascii_lower(text.at[i]);
+        bool fits =
+            (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-';
+        if (!fits) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool tenant_is_valid(struct slice tenant) {
+    return tenant.length == 0 || is_word(tenant, TENANT_BYTES_MAX);
+}
+
+bool publisher_id_is_valid(struct slice id) {
+    return is_word(id, PUBLISHER_ID_BYTES_MAX);
 }
 
 static uint32_t fnv1a_32(struct slice name) {
@@ -50,7 +81,8 @@ bool event_type_is_valid(struct slice type) {
 }
 
 bool event_type_is_reserved(struct slice type) {
-    static const char *const reserved[] = {"refresh", "close", "error", "open"};
+    static const char *const reserved[] = {"refresh",  "close", "error", "open",
+                                           "position", "end",   "state"};
     for (size_t i = 0; i < length_of(reserved); i++) {
         if (slice_is(type, reserved[i])) {
             return true;

@@ -1,6 +1,7 @@
 #include "utf8.h"
 
-/* Length of the sequence that starts at text, 0 if it is none; *code_point is what it says. */
+/* The length of the UTF-8 sequence that starts at text, or 0 if it is not valid; *code_point is its
+ * character. */
 static size_t decode(const unsigned char *text, size_t left, uint32_t *code_point) {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
     unsigned char first = text[0];
@@ -61,4 +62,18 @@ size_t utf8_encode(uint32_t code_point, char *out) {
     }
     out[0] = (char)((0xf0u << (4 - length)) | code_point);
     return length;
+}
+
+void utf8_repair(struct slice text, struct buf *out) {
+    uint32_t code_point;
+    for (size_t i = 0; i < text.length;) {
+        size_t length = decode((const unsigned char *)text.at + i, text.length - i, &code_point);
+        if (length > 0) {
+            buf_append(out, text.at + i, length);
+            i += length;
+        } else {
+            buf_append_text(out, "\xef\xbf\xbd");
+            i++;
+        }
+    }
 }

@@ -40,15 +40,19 @@ static void put_position(struct buf *out, const struct position *position) {
     put_u64(out, position->since);
 }
 
-static void put_topics(struct buf *out, const struct wire_topics *topics) {
-    check(topics->count <= WIRE_TOPICS_MAX);
+static void put_topic(struct buf *out, struct topic_key topic) {
+    put_str(out, topic.bytes);
+}
+
+static void put_topics(struct buf *out, const struct names *topics) {
+    check(topics->count <= NAMES_MAX);
     put_u16(out, (uint16_t)topics->count);
     for (size_t i = 0; i < topics->count; i++) {
-        put_str(out, topics->names[i]);
+        put_topic(out, topics->keys[i]);
     }
 }
 
-/* The length is filled in at the end. */
+/* frame_end fills in the length. */
 static struct buf frame_begin(enum wire_type type) {
     struct buf frame = {0};
     put_u32(&frame, 0);
@@ -69,8 +73,8 @@ static struct payload *frame_end(struct buf *frame) {
 
 /* --- reading ----------------------------------------------------------------------------- */
 
-/* What is left of a body. A read past its end sets is_bad and gives zeros from then on, so that
- * a decoder reads all its fields and asks once. */
+/* The rest of a body. A read past its end sets is_bad, and from then on all reads return 0. So a
+ * decoder reads all fields and checks once, at the end. */
 struct reader {
     struct slice left;
     bool is_bad;
@@ -135,14 +139,19 @@ static void get_position(struct reader *reader, struct position *position) {
     position->since = get_u64(reader);
 }
 
-static void get_topics(struct reader *reader, struct wire_topics *topics) {
+/* Who needs a valid key checks it: the broker does not check its own. */
+static struct topic_key get_topic(struct reader *reader) {
+    return (struct topic_key){get_str(reader)};
+}
+
+static void get_topics(struct reader *reader, struct names *topics) {
     topics->count = (size_t)get_integer(reader, 2);
-    if (topics->count == 0 || topics->count > WIRE_TOPICS_MAX) {
+    if (topics->count == 0 || topics->count > NAMES_MAX) {
         reader->is_bad = true;
         topics->count = 0;
     }
     for (size_t i = 0; i < topics->count; i++) {
-        topics->names[i] = get_str(reader);
+        topics->keys[i] = get_topic(reader);
     }
 }
 
@@ -184,7 +193,7 @@ struct payload *wire_encode_hello(enum wire_type type, uint32_t pid) {
     return frame_end(&frame);
 }
 
-/* What a later version adds behind the first two fields is not this version's to judge. */
+/* In a HELLO of another version only the first two fields are read, since the others may differ. */
 bool wire_decode_hello(struct slice body, struct wire_hello *message) {
     struct reader reader = {.left = body};
     message->magic = get_u32(&reader);
@@ -204,7 +213,6 @@ struct payload *wire_encode_subscribe(const struct wire_subscribe *message) {
     put_u8(&frame, message->position_kind);
     put_position(&frame, &message->position);
     put_str(&frame, message->user);
-    put_str(&frame, message->tenant);
     put_topics(&frame, &message->topics);
     return frame_end(&frame);
 }
@@ -216,7 +224,6 @@ bool wire_decode_subscribe(struct slice body, struct wire_subscribe *message) {
     message->position_kind = (enum position_kind)get_choice(&reader, POSITION_KNOWN + 1);
     get_position(&reader, &message->position);
     message->user = get_str(&reader);
-    message->tenant = get_str(&reader);
     get_topics(&reader, &message->topics);
     return is_complete(&reader) && message->token != 0;
 }
@@ -251,56 +258,59 @@ bool wire_decode_unsubscribe(struct slice body, struct wire_unsubscribe *message
     return is_complete(&reader);
 }
 
-struct payload *wire_encode_ask(enum wire_type type, uint64_t token) {
-    struct buf frame = frame_begin(type);
+struct payload *wire_encode_ask_position(uint64_t token) {
+    struct buf frame = frame_begin(WIRE_ASK_POSITION);
     put_u64(&frame, token);
     return frame_end(&frame);
 }
 
-bool wire_decode_ask(struct slice body, uint64_t *token) {
+bool wire_decode_ask_position(struct slice body, uint64_t *token) {
     struct reader reader = {.left = body};
     *token = get_u64(&reader);
     return is_complete(&reader) && *token != 0;
 }
 
-struct payload *wire_encode_ask_health(const struct wire_ask_health *message) {
-    struct buf frame = frame_begin(WIRE_ASK_HEALTH);
+struct payload *wire_encode_ask_document(const struct wire_ask_document *message) {
+    struct buf frame = frame_begin(WIRE_ASK_DOCUMENT);
     put_u64(&frame, message->token);
+    put_u8(&frame, (uint8_t)message->kind);
     put_u32(&frame, message->limit);
     return frame_end(&frame);
 }
 
-bool wire_decode_ask_health(struct slice body, struct wire_ask_health *message) {
+bool wire_decode_ask_document(struct slice body, struct wire_ask_document *message) {
     struct reader reader = {.left = body};
     message->token = get_u64(&reader);
+    message->kind = (enum wire_document_kind)get_choice(&reader, WIRE_DOCUMENT_KINDS);
     message->limit = get_u32(&reader);
-    return is_complete(&reader) && message->limit <= WIRE_HEALTH_LIMIT_MAX;
+    return is_complete(&reader) && message->token != 0 && message->limit <= WIRE_HEALTH_LIMIT_MAX;
 }
 
-/* One entry more: the u32 at that place grows. */
+/* Adds 1 to the u32 at count_at: one more entry. */
 static void count_entry(struct buf *frame, size_t count_at) {
     for (size_t i = count_at; ++frame->bytes[i] == 0; i++) {
-        check(i < count_at + 3); /* a carry goes up into the next byte */
+        check(i < count_at + 3); /* carry to the next byte */
     }
 }
 
-/* Where is_last and count stand in a REPORT frame. */
-enum { REPORT_LAST_AT = WIRE_HEADER_BYTES + 4, REPORT_COUNT_AT = REPORT_LAST_AT + 1 };
+/* The offsets of is_last and count in a REPORT frame. */
+enum { REPORT_LAST_AT = WIRE_HEADER_BYTES + 8, REPORT_COUNT_AT = REPORT_LAST_AT + 1 };
 
-void wire_report_begin(struct buf *report, uint32_t serial) {
+void wire_report_begin(struct buf *report, uint32_t serial, uint32_t streams) {
     check(report->length == 0);
     *report = frame_begin(WIRE_REPORT);
     put_u32(report, serial);
+    put_u32(report, streams);
     put_u8(report, 0);
     put_u32(report, 0);
 }
 
 bool wire_report_add(struct buf *report, const struct wire_report_entry *entry) {
-    size_t length = 4 + entry->topic.length + 5 * sizeof(uint64_t);
+    size_t length = 4 + entry->topic.bytes.length + 5 * sizeof(uint64_t);
     if (report->length + length > WIRE_REQUEST_BYTES_MAX) {
         return false;
     }
-    put_str(report, entry->topic);
+    put_topic(report, entry->topic);
     put_u64(report, entry->delivered);
     put_u64(report, entry->dropped_events);
     put_u64(report, entry->dropped_clients);
@@ -318,6 +328,7 @@ struct payload *wire_report_end(struct buf *report, bool is_last) {
 bool wire_decode_report(struct slice body, struct wire_report *message) {
     struct reader reader = {.left = body};
     message->serial = get_u32(&reader);
+    message->streams = get_u32(&reader);
     message->is_last = get_choice(&reader, 2) == 1;
     message->count = get_u32(&reader);
     message->entries = reader.left;
@@ -329,7 +340,7 @@ bool wire_next_report_entry(struct wire_report *report, struct wire_report_entry
         return false;
     }
     struct reader reader = {.left = report->entries};
-    entry->topic = get_str(&reader);
+    entry->topic = get_topic(&reader);
     entry->delivered = get_u64(&reader);
     entry->dropped_events = get_u64(&reader);
     entry->dropped_clients = get_u64(&reader);
@@ -343,7 +354,7 @@ bool wire_next_report_entry(struct wire_report *report, struct wire_report_entry
     return true;
 }
 
-/* Where is_last and count stand in a RESUME frame: behind it the kind, D, M as a str, and S. */
+/* The offset of is_last in a RESUME frame. Then come the kind, D, M as a str, S and the count. */
 enum { RESUME_LAST_AT = WIRE_HEADER_BYTES };
 
 static size_t resume_count_at(const struct buf *resume) {
@@ -362,11 +373,11 @@ void wire_resume_begin(struct buf *resume, enum position_kind kind,
 }
 
 bool wire_resume_add(struct buf *resume, const struct wire_resume_entry *entry) {
-    size_t length = 4 + entry->topic.length + 4;
+    size_t length = 4 + entry->topic.bytes.length + 4;
     if (resume->length + length > WIRE_REQUEST_BYTES_MAX) {
         return false;
     }
-    put_str(resume, entry->topic);
+    put_topic(resume, entry->topic);
     put_u32(resume, entry->clients);
     count_entry(resume, resume_count_at(resume));
     return true;
@@ -393,7 +404,7 @@ bool wire_next_resume_entry(struct wire_resume *resume, struct wire_resume_entry
         return false;
     }
     struct reader reader = {.left = resume->entries};
-    entry->topic = get_str(&reader);
+    entry->topic = get_topic(&reader);
     entry->clients = get_u32(&reader);
     if (reader.is_bad || entry->clients == 0) {
         return false;
@@ -406,7 +417,7 @@ bool wire_next_resume_entry(struct wire_resume *resume, struct wire_resume_entry
 struct payload *wire_encode_accepted(const struct wire_accepted *message) {
     struct buf frame = frame_begin(WIRE_ACCEPTED);
     put_u64(&frame, message->token);
-    put_u8(&frame, message->follows ? 1 : 0);
+    put_u8(&frame, message->has_backlog ? 1 : 0);
     put_position(&frame, &message->position);
     put_topics(&frame, &message->topics);
     return frame_end(&frame);
@@ -415,7 +426,7 @@ struct payload *wire_encode_accepted(const struct wire_accepted *message) {
 bool wire_decode_accepted(struct slice body, struct wire_accepted *message) {
     struct reader reader = {.left = body};
     message->token = get_u64(&reader);
-    message->follows = get_choice(&reader, 2) == 1;
+    message->has_backlog = get_choice(&reader, 2) == 1;
     get_position(&reader, &message->position);
     get_topics(&reader, &message->topics);
     return is_complete(&reader);
@@ -441,7 +452,7 @@ struct payload *wire_encode_refresh(const struct wire_refresh *message) {
     struct buf frame = frame_begin(WIRE_REFRESH);
     put_u64(&frame, message->token);
     put_u8(&frame, message->is_durable ? 1 : 0);
-    put_str(&frame, message->topic);
+    put_topic(&frame, message->topic);
     put_position(&frame, &message->position);
     put_u8(&frame, message->reason);
     put_u64(&frame, message->dropped);
@@ -452,7 +463,7 @@ bool wire_decode_refresh(struct slice body, struct wire_refresh *message) {
     struct reader reader = {.left = body};
     message->token = get_u64(&reader);
     message->is_durable = get_choice(&reader, 2) == 1;
-    message->topic = get_str(&reader);
+    message->topic = get_topic(&reader);
     get_position(&reader, &message->position);
     message->reason = (enum sse_refresh_reason)get_choice(&reader, SSE_REFRESH_REASONS);
     message->dropped = get_u64(&reader);
@@ -474,18 +485,20 @@ bool wire_decode_position(struct slice body, struct wire_position *message) {
 }
 
 static void put_event(struct buf *out, const struct wire_event *event) {
-    put_u8(out, event->is_durable ? 1 : 0);
+    put_u8(out, (event->is_durable ? 1U : 0U) + (event->is_text ? 2U : 0U));
     put_position(out, &event->position);
-    put_str(out, event->topic);
+    put_topic(out, event->topic);
     put_str(out, event->publisher_id);
     put_u32(out, (uint32_t)event->id_at);
     put_str(out, event->body);
 }
 
 static void get_event(struct reader *reader, struct wire_event *event) {
-    event->is_durable = get_choice(reader, 2) == 1;
+    unsigned kind = get_choice(reader, 4);
+    event->is_durable = (kind & 1) != 0;
+    event->is_text = (kind & 2) != 0;
     get_position(reader, &event->position);
-    event->topic = get_str(reader);
+    event->topic = get_topic(reader);
     event->publisher_id = get_str(reader);
     event->id_at = get_u32(reader);
     event->body = get_str(reader);
@@ -568,4 +581,29 @@ bool wire_decode_goodbye(struct slice body, struct slice *reason) {
     struct reader reader = {.left = body};
     *reason = get_str(&reader);
     return is_complete(&reader);
+}
+
+/* --- documents ------------------------------------------------------------------------------- */
+
+/* The beginning of topic `number`, counted from 0; NULL if there are fewer. */
+static const char *find_topic(struct slice document, uint32_t number) {
+    for (;;) {
+        const char *newline = memchr(document.at, '\n', document.length);
+        if (newline == NULL || number == 0) {
+            return newline;
+        }
+        number--;
+        document.length -= (size_t)(newline + 1 - document.at);
+        document.at = newline + 1;
+    }
+}
+
+void wire_cut_health(struct slice document, uint32_t limit, struct buf *out) {
+    const char *end = find_topic(document, limit);
+    if (end == NULL) {
+        buf_append_slice(out, document);
+        return;
+    }
+    buf_append(out, document.at, (size_t)(end - document.at));
+    buf_append_text(out, WIRE_HEALTH_END);
 }

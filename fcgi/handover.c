@@ -8,12 +8,12 @@
 
 struct handover {
     FCGX_Request request;
-    int file; /* owned: the request's source, when it is not the connection; else -1 */
+    int file; /* owned: the file that the request is read from; -1: there is none */
 };
 
 static void renew(struct handover *handover) {
     handover->file = -1;
-    /* Without a listening socket: libfcgi never accepts by itself. */
+    /* Without a listening socket, libfcgi never accepts a connection by itself. */
     check(FCGX_InitRequest(&handover->request, -1, FCGI_FAIL_ACCEPT_ON_INTR) == 0);
 }
 
@@ -31,9 +31,9 @@ struct handover *handover_create(void) {
     return handover;
 }
 
-void handover_destroy(struct handover **place) {
-    struct handover *handover = *place;
-    *place = NULL;
+void handover_destroy(struct handover **slot) {
+    struct handover *handover = *slot;
+    *slot = NULL;
     FCGX_Free(&handover->request, 0);
     free(handover);
 }
@@ -41,8 +41,8 @@ void handover_destroy(struct handover **place) {
 bool handover_receive(struct handover *handover, int fd, int source) {
     FCGX_Request *request = &handover->request;
     request->ipcFd = source;
-    request->keepConnection = 1; /* FCGX_Accept_r begins with ending what was: without close */
-    FCGX_Detach(request);        /* when it closes after all, it does not linger for 2 s */
+    request->keepConnection = 1; /* FCGX_Accept_r ends the last request first: without close */
+    FCGX_Detach(request); /* if libfcgi closes the connection anyway, it does not linger for 2 s */
     if (FCGX_Accept_r(request) != 0) {
         if (source != fd) {
             close(fd);
@@ -57,6 +57,14 @@ bool handover_receive(struct handover *handover, int fd, int source) {
 const char *handover_parameter(const struct handover *handover, const char *name) {
     const char *value = FCGX_GetParam(name, handover->request.envp);
     return value == NULL ? "" : value;
+}
+
+static const char *get_parameter(const void *source, const char *name) {
+    return handover_parameter(source, name);
+}
+
+struct parameters handover_parameters(const struct handover *handover) {
+    return (struct parameters){handover, get_parameter};
 }
 
 size_t handover_read_body(struct handover *handover, char *bytes, size_t length) {

@@ -40,7 +40,7 @@ void record_scan_init(struct record_scan *scan) {
     *scan = (struct record_scan){.stage = RECORD_AT_BEGIN};
 }
 
-/* A header is there, and it is one that may come at this stage. */
+/* True if the header, which is complete, may come at this stage. */
 static bool is_expected(const struct record_scan *scan) {
     static const unsigned expected[] = {
         [RECORD_AT_BEGIN] = FCGI_BEGIN,

@@ -1,54 +1,22 @@
 #include "reply.h"
 
 #include "json.h"
-
-static const char *phrase_of(unsigned status) {
-    switch (status) {
-    case REPLY_OK:
-        return "OK";
-    case REPLY_CREATED:
-        return "Created";
-    case REPLY_ACCEPTED:
-        return "Accepted";
-    case REPLY_NO_CONTENT:
-        return "No Content";
-    case REPLY_BAD_REQUEST:
-        return "Bad Request";
-    case REPLY_FORBIDDEN:
-        return "Forbidden";
-    case REPLY_NOT_FOUND:
-        return "Not Found";
-    case REPLY_METHOD_NOT_ALLOWED:
-        return "Method Not Allowed";
-    case REPLY_TOO_LARGE:
-        return "Content Too Large";
-    case REPLY_BAD_TYPE:
-        return "Unsupported Media Type";
-    case REPLY_INTERNAL_ERROR:
-        return "Internal Server Error";
-    case REPLY_NOT_IMPLEMENTED:
-        return "Not Implemented";
-    case REPLY_UNAVAILABLE:
-        return "Service Unavailable";
-    default:
-        return "Answer";
-    }
-}
+#include "utf8.h"
 
 void reply_append(struct buf *out, const struct reply *reply) {
     buf_printf(out,
                "Status: %u %s\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n",
-               reply->status, phrase_of(reply->status));
+               reply->status, http_phrase(reply->status));
     if (reply->allow != NULL) {
         buf_printf(out, "Allow: %s\r\n", reply->allow);
     }
-    if (reply->status == REPLY_UNAVAILABLE) {
+    if (reply->status == HTTP_UNAVAILABLE) {
         buf_printf(out, "Retry-After: %d\r\n", REPLY_RETRY_AFTER_S);
     }
-    if (reply->type != NULL && reply->status != REPLY_NO_CONTENT) {
+    if (reply->type != NULL && reply->status != HTTP_NO_CONTENT) {
         buf_printf(out, "Content-Type: %s\r\n", reply->type);
     }
-    if (reply->status != REPLY_NO_CONTENT) {
+    if (reply->status != HTTP_NO_CONTENT) {
         buf_printf(out, "Content-Length: %zu\r\n", reply->body.length);
     }
     buf_append_text(out, "\r\n");
@@ -57,48 +25,46 @@ void reply_append(struct buf *out, const struct reply *reply) {
     }
 }
 
+/* The document is released. */
+static void append_document(struct buf *out, const struct reply *head, struct buf *document) {
+    struct reply reply = *head;
+    reply.body = buf_slice(document);
+    reply_append(out, &reply);
+    buf_release(document);
+}
+
 void reply_text(struct buf *out, unsigned status, const char *text, const char *allow,
                 bool without_body) {
+    struct reply head = {status, "text/plain; charset=utf-8", {0}, allow, without_body};
     struct buf line = {0};
-    if (status != REPLY_NO_CONTENT) {
-        buf_printf(&line, "%s\n", text);
+    if (status != HTTP_NO_CONTENT) {
+        utf8_repair(slice_of(text), &line);
+        buf_append_text(&line, "\n");
     }
-    struct reply reply = {
-        .status = status,
-        .type = "text/plain; charset=utf-8",
-        .body = buf_slice(&line),
-        .allow = allow,
-        .without_body = without_body,
-    };
-    reply_append(out, &reply);
-    buf_release(&line);
+    append_document(out, &head, &line);
 }
 
-void reply_error(struct buf *out, unsigned status, const char *text, const char *allow,
-                 bool without_body) {
+/* {"error":"text"} */
+static void append_error(struct buf *out, unsigned status, const char *text, const char *allow,
+                         bool without_body) {
+    struct reply head = {status, "application/json", {0}, allow, without_body};
     struct buf document = {0};
-    if (status != REPLY_NO_CONTENT) {
+    if (status != HTTP_NO_CONTENT) {
+        struct buf sound = {0};
+        utf8_repair(slice_of(text), &sound);
         buf_append_text(&document, "{\"error\":");
-        json_quote(slice_of(text), &document);
+        json_quote(buf_slice(&sound), &document);
         buf_append_text(&document, "}");
+        buf_release(&sound);
     }
-    struct reply reply = {
-        .status = status,
-        .type = "application/json",
-        .body = buf_slice(&document),
-        .allow = allow,
-        .without_body = without_body,
-    };
-    reply_append(out, &reply);
-    buf_release(&document);
+    append_document(out, &head, &document);
 }
 
-void reply_stream_headers(struct buf *out, const char *position) {
-    buf_append_text(out, "Status: 200 OK\r\nContent-Type: text/event-stream\r\n"
-                         "Cache-Control: no-cache\r\nConnection: keep-alive\r\n"
-                         "X-Accel-Buffering: no\r\nIncremental: ?1\r\nVary: Accept-Encoding\r\n");
-    if (position != NULL) {
-        buf_printf(out, "Pgsse-Position: %s\r\n", position);
+void reply_refusal(struct buf *out, bool is_json, unsigned status, const char *text,
+                   const char *allow, bool without_body) {
+    if (is_json) {
+        append_error(out, status, text, allow, without_body);
+    } else {
+        reply_text(out, status, text, allow, without_body);
     }
-    buf_append_text(out, "\r\n");
 }

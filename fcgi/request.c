@@ -1,9 +1,10 @@
 #include "request.h"
 
+#include "decimal.h"
 #include "url.h"
 #include "wire.h"
 
-enum { QUERY_VALUE_BYTES_MAX = 256 };
+enum { QUERY_VALUE_BYTES_MAX = 256, NUMBER_DIGITS_MAX = 18 }; /* nobody means more digits */
 
 static enum method method_of(const char *name) {
     static const struct {
@@ -21,7 +22,7 @@ static enum method method_of(const char *name) {
     return METHOD_OTHER;
 }
 
-/* The header wins over the query; one that is there but cannot be read was meant as a position. */
+/* The header wins over the query. A value that cannot be decoded counts as a malformed position. */
 static void parse_position(const char *header, const char *query, struct request *request) {
     static const char *const names[] = {"last_event_id", "lastEventId"};
     char decoded[QUERY_VALUE_BYTES_MAX];
@@ -42,81 +43,39 @@ static void parse_position(const char *header, const char *query, struct request
     request->position_kind = position_parse(text, &request->position);
 }
 
-/* -1 if it is none. */
-static int64_t parse_number(struct slice text) {
-    int64_t value = 0;
-    if (text.length < 1 || text.length > 18) {
-        return -1;
-    }
-    for (size_t i = 0; i < text.length; i++) {
-        if (text.at[i] < '0' || text.at[i] > '9') {
-            return -1;
-        }
-        value = value * 10 + (text.at[i] - '0');
-    }
-    return value;
-}
-
 static uint32_t parse_limit(const char *query) {
     char decoded[QUERY_VALUE_BYTES_MAX];
     size_t length;
-    int64_t value = -1;
+    uint64_t value;
     switch (url_query_value(query, "limit", decoded, sizeof decoded, &length)) {
     case URL_VALUE_ABSENT:
         return WIRE_HEALTH_LIMIT;
     case URL_VALUE_FOUND:
-        value = parse_number((struct slice){decoded, length});
+        if (decimal_parse((struct slice){decoded, length}, NUMBER_DIGITS_MAX, WIRE_HEALTH_LIMIT_MAX,
+                          &value)) {
+            return (uint32_t)value;
+        }
         break;
     case URL_VALUE_BROKEN:
         break;
     }
-    if (value < 0) {
-        return REQUEST_LIMIT_BAD;
-    }
-    return value < WIRE_HEALTH_LIMIT_MAX ? (uint32_t)value : WIRE_HEALTH_LIMIT_MAX;
+    return REQUEST_LIMIT_BAD;
+}
+
+static bool query_says(const char *query, const char *name, const char *wanted) {
+    char decoded[QUERY_VALUE_BYTES_MAX];
+    size_t length;
+    return url_query_value(query, name, decoded, sizeof decoded, &length) == URL_VALUE_FOUND &&
+           slice_is((struct slice){decoded, length}, wanted);
 }
 
 static int64_t parse_length(const char *text) {
     if (text[0] == '\0') {
         return REQUEST_LENGTH_NONE;
     }
-    int64_t length = parse_number(slice_of(text));
-    return length < 0 ? REQUEST_LENGTH_BAD : length;
-}
-
-/* Whether the path is prefix or lies under it: what is no route there is still of that door. */
-static bool is_under(const char *path, const char *prefix) {
-    size_t length = strlen(prefix);
-    return strncmp(path, prefix, length) == 0 && strchr("/?", path[length]) != NULL;
-}
-
-static bool is_third_door(const char *uri, const char *script_name,
-                          const struct route_paths *paths) {
-    size_t mount = strlen(script_name);
-    const char *mounted = strncmp(uri, script_name, mount) == 0 ? uri + mount : uri;
-    return is_under(uri, paths->events) || is_under(uri, paths->health) ||
-           is_under(mounted, paths->events) || is_under(mounted, paths->health);
-}
-
-/* A route that was matched says it better than its spelling, which may have escapes in it. */
-static bool route_is_third_door(enum route_kind kind) {
-    switch (kind) {
-    case ROUTE_PUBLISH:
-    case ROUTE_SUBSCRIBE:
-    case ROUTE_UNSUBSCRIBE:
-    case ROUTE_CHANNELS:
-    case ROUTE_HISTORY:
-    case ROUTE_STREAM:
-    case ROUTE_CONNECTIONS:
-    case ROUTE_STATUS:
-        return true;
-    case ROUTE_NONE:
-    case ROUTE_BAD_TOPIC:
-    case ROUTE_TOPIC_EVENTS:
-    case ROUTE_HEALTH:
-        break;
-    }
-    return false;
+    uint64_t length;
+    bool is_number = decimal_parse(slice_of(text), NUMBER_DIGITS_MAX, INT64_MAX, &length);
+    return is_number ? (int64_t)length : REQUEST_LENGTH_BAD;
 }
 
 void request_parse(const struct parameters *parameters, const struct route_paths *paths,
@@ -129,14 +88,13 @@ void request_parse(const struct parameters *parameters, const struct route_paths
                 paths, &request->route);
     parse_position(parameters->get(source, "HTTP_LAST_EVENT_ID"), query, request);
     request->limit = parse_limit(query);
-    request->accepts_events =
-        strstr(parameters->get(source, "HTTP_ACCEPT"), "text/event-stream") != NULL;
-    request->user = parameters->get(source, "REMOTE_USER");
+    const char *accept = parameters->get(source, "HTTP_ACCEPT");
+    request->accepts_events = strstr(accept, "text/event-stream") != NULL;
+    request->is_event_source = strcmp(accept, "text/event-stream") == 0;
+    request->wants_position = query_says(query, "position", "1");
+    request->has_heartbeat_events = query_says(query, "heartbeat", "event");
+    request->identity = identity_of(parameters->get(source, "REMOTE_USER"));
     request->content_type = parameters->get(source, "CONTENT_TYPE");
     request->content_length = parse_length(length);
     request->query = query;
-    request->is_third_door = route_is_third_door(request->route.kind) ||
-                             (request->route.kind == ROUTE_NONE &&
-                              is_third_door(parameters->get(source, "REQUEST_URI"),
-                                            parameters->get(source, "SCRIPT_NAME"), paths));
 }

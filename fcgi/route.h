@@ -1,9 +1,9 @@
-/* A request's path -> what it is about. Pure; the same for both handlers.
+/* From a request's path to its route. Pure; the same for both handlers.
  *
- * The path is REQUEST_URI up to '?', as the client sent it: what the web server makes of it has
- * been decoded and merged. It is split at '/', then each segment is decoded once, and nothing is
- * normalised. If no route matches, SCRIPT_NAME is taken off the front and it is tried again: then
- * the handler is mounted somewhere else. */
+ * The path is REQUEST_URI up to '?', as the client sent it. (In other variables the web server has
+ * decoded it and merged slashes.) It is split at '/', then each segment is decoded once; nothing is
+ * normalised. If no route matches, SCRIPT_NAME is removed from the front and the rest is tried: the
+ * handler may be mounted there. */
 #pragma once
 
 #include "config.h"
@@ -11,32 +11,47 @@
 
 enum route_kind {
     ROUTE_NONE,         /* 404 */
-    ROUTE_BAD_TOPIC,    /* 400: BASE/{something}/events, but that names no topic */
+    ROUTE_BAD_TOPIC,    /* 400: BASE/{x}/events, and x is no valid topic */
     ROUTE_TOPIC_EVENTS, /* BASE/{topic}/events */
-    ROUTE_HEALTH,       /* the whole document */
-    /* Third door: */
-    ROUTE_PUBLISH,     /* EVENTS/publish */
-    ROUTE_SUBSCRIBE,   /* EVENTS/channels/subscribe */
-    ROUTE_UNSUBSCRIBE, /* EVENTS/channels/unsubscribe */
-    ROUTE_CHANNELS,    /* EVENTS/channels and EVENTS/channels/list */
-    ROUTE_HISTORY,     /* EVENTS/history */
-    ROUTE_STREAM,      /* EVENTS/stream */
-    ROUTE_CONNECTIONS, /* EVENTS/active-connections */
-    ROUTE_STATUS,      /* its short health */
+    ROUTE_HEALTH,       /* full health */
+    /* The events API: */
+    ROUTE_STREAM,       /* STREAMS */
+    ROUTE_PUBLISH_MANY, /* STREAMS/publish */
+    ROUTE_SSE_PUBLISH,  /* SSE/publish */
+    ROUTE_SSE_STATS,    /* SSE/stats */
+    /* The durable API: */
+    ROUTE_PUBLISH,      /* EVENTS/publish */
+    ROUTE_SUBSCRIBE,    /* EVENTS/channels/subscribe */
+    ROUTE_UNSUBSCRIBE,  /* EVENTS/channels/unsubscribe */
+    ROUTE_CHANNELS,     /* EVENTS/channels and EVENTS/channels/list */
+    ROUTE_HISTORY,      /* EVENTS/history */
+    ROUTE_USER_STREAM,  /* EVENTS/stream */
+    ROUTE_USER_STREAMS, /* EVENTS/active-connections */
+    ROUTE_SHORT_HEALTH, /* short health */
 };
+
+/* Each API has its own form of errors, and its own limits. */
+enum api { API_TOPICS, API_EVENTS, API_DURABLE };
+
+/* The methods of a route, of both handlers together, as the Allow header lists them. NULL for
+ * ROUTE_NONE and ROUTE_BAD_TOPIC. */
+const char *route_methods(enum route_kind kind) must_check;
 
 struct route_paths {
     const char *base;
     const char *healthz;
     const char *events;
+    const char *streams;
+    const char *sse;
     const char *health;
 };
 
-/* As configured; borrowed from there. */
+/* The configured paths, borrowed from config. */
 struct route_paths route_paths_of(const struct config *config) must_check;
 
 struct route {
     enum route_kind kind;
+    enum api api; /* also of a path that is no route, but lies under one of the paths above */
     char topic[TOPIC_PATH_BYTES_MAX + 1]; /* lower-cased */
 };
 

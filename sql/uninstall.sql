@@ -1,6 +1,6 @@
--- Takes the schema pgsse away, with all events, subscriptions, and the triggers that call
--- pgsse.publish_row. If something else hangs on it (a view over pgsse.events, a table of yours in
--- the schema) it says what, and takes nothing away. Installed again later, ids begin at 2 again.
+-- Removes the schema pgsse, with all events, subscriptions, and the triggers that call
+-- pgsse.publish_row. If something else depends on it (a view over pgsse.events, a table of yours in
+-- the schema), an error says what, and nothing is removed.
 --
 --     psql -f sql/uninstall.sql "$DATABASE_URL"
 
@@ -45,17 +45,19 @@ BEGIN
     FOR command IN
         SELECT format('DROP FUNCTION %s', oid::regprocedure) FROM pg_proc
         WHERE pronamespace = to_regnamespace('pgsse') AND proname IN (
-            'version', 'head', '_guard', '_open', '_fail', '_is_name', '_is_deeper', '_problem',
-            '_begin', '_bytes', 'publish', 'publish_many', 'channel', 'notify', 'publish_row',
-            'history', 'page', 'prune', '_check_subscription', '_recheck', 'subscribe',
-            'unsubscribe', 'subscriptions', 'subscribed')
+            'version', 'head', '_guard', '_open', '_fail', '_is_name', '_is_tenant', '_is_pattern',
+            '_is_deeper', '_problem',
+            '_begin', '_leap', '_is_path_name', '_notice_topic', '_bytes', 'publish',
+            'publish_many', 'channel', 'notify', 'publish_row', 'history', 'page', 'prune',
+            '_check_subscription', '_recheck', 'subscribe', 'unsubscribe', 'subscriptions',
+            'subscribed')
     LOOP
         EXECUTE command;
     END LOOP;
 END
 $$;
 
-DROP TABLE IF EXISTS pgsse.events, pgsse.publishing, pgsse.state, pgsse.floors, pgsse.seen,
+DROP TABLE IF EXISTS pgsse.events, pgsse.publishing, pgsse.state, pgsse.leaps, pgsse.floors, pgsse.seen,
     pgsse.subscriptions;
 DROP SEQUENCE IF EXISTS pgsse.event_id;
 DROP SCHEMA IF EXISTS pgsse;

@@ -4,6 +4,13 @@
 "use strict";
 
 const ROWS_MOST = 500;
+const DATA_MOST = 2000; // characters shown of one event
+const ANSWER_MOST = 400;
+const PATIENCE_MS = 5000;
+
+// The browser itself says nothing when it queues a request for want of a connection.
+const CROWDED = "No answer for 5 s. Is this page open in many tabs? Over HTTP/1.1 a browser has six"
+  + " connections to a server, and each open stream takes one: close a tab.";
 
 const $ = (id) => document.getElementById(id);
 const subscribeForm = $("subscribe");
@@ -12,6 +19,9 @@ const publishForm = $("publish");
 let source = null;
 let heard = new Set(); // the types that source listens for
 let count = 0;
+
+const shorten = (text, most) =>
+  text.length <= most ? text : `${text.slice(0, most)} … (${text.length} characters)`;
 
 const eventsPath = (topic) => `/topics/${encodeURIComponent(topic.toLowerCase())}/events`;
 
@@ -45,24 +55,32 @@ function openStream(topic, type) {
   const stream = new EventSource(eventsPath(topic));
   source = stream;
   showState("connecting", `connecting to ${topic} …`);
-  stream.onopen = () => showState("open", `subscribed to ${topic}`);
-  stream.onerror = () => onError(stream, topic);
+  const patience = setTimeout(() => stream === source && showState("connecting", CROWDED), PATIENCE_MS);
+  stream.onopen = () => {
+    clearTimeout(patience);
+    showState("open", `subscribed to ${topic}`);
+  };
+  stream.onerror = () => {
+    clearTimeout(patience);
+    onError(stream, topic);
+  };
   heard = new Set(["close"]);
-  ["message", "refresh", type].forEach(listenFor);
+  ["message", "refresh", type, publishForm.elements.type.value].forEach(listenFor);
   stream.addEventListener("close", (event) => {
     addRow(event, true);
-    showState("connecting", "the server ended this stream on purpose; the browser will come back");
+    showState("leaving", "the server ended this stream on purpose; the browser will come back");
   });
 }
 
-// A browser comes back by itself unless the answer was anything but an event stream.
+// A browser comes back by itself unless the answer was anything but an event stream. What the server
+// has said about the end of the stream stays until then.
 function onError(stream, topic) {
   if (stream !== source) {
     return;
   }
   if (stream.readyState === EventSource.CLOSED) {
     closeStream("failed", `the server refused the stream of ${topic}`);
-  } else {
+  } else if ($("state").dataset.state !== "leaving") {
     showState("connecting", `connection to ${topic} lost, trying again …`);
   }
 }
@@ -72,7 +90,7 @@ function onError(stream, topic) {
 function addRow(event, isNotice) {
   const row = document.createElement("tr");
   const time = new Date().toLocaleTimeString([], { hour12: false });
-  for (const text of [time, event.type, event.data, event.lastEventId]) {
+  for (const text of [time, event.type, shorten(event.data, DATA_MOST), event.lastEventId]) {
     row.appendChild(document.createElement("td")).textContent = text;
   }
   row.classList.toggle("notice", isNotice);
@@ -92,10 +110,10 @@ function showCount() {
 
 // --- publishing ---------------------------------------------------------------------------------
 
-function showAnswer(isGood, text) {
+function showAnswer(kind, text) {
   const line = document.createElement("span");
-  line.className = isGood ? "good" : "bad";
-  line.textContent = text;
+  line.className = kind;
+  line.textContent = shorten(text, ANSWER_MOST);
   $("answer").replaceChildren(line);
 }
 
@@ -107,11 +125,12 @@ async function publish() {
   try {
     JSON.parse(data);
   } catch (error) {
-    showAnswer(false, `The data is not JSON: ${error.message}`);
+    showAnswer("bad", `The data is not JSON: ${error.message}`);
     return;
   }
   listenFor(type);
   const event = type === "" ? "" : `,"event":${JSON.stringify(type)}`;
+  const patience = setTimeout(() => showAnswer("wait", CROWDED), PATIENCE_MS);
   try {
     const response = await fetch(eventsPath(topic), {
       method: "POST",
@@ -119,9 +138,11 @@ async function publish() {
       body: `{"data":${data}${event}}`,
     });
     const text = (await response.text()).trim();
-    showAnswer(response.ok, `${response.status} ${text}`);
+    showAnswer(response.ok ? "good" : "bad", `${response.status} ${text}`);
   } catch (error) {
-    showAnswer(false, `The server could not be reached: ${error.message}`);
+    showAnswer("bad", `The server could not be reached: ${error.message}`);
+  } finally {
+    clearTimeout(patience);
   }
 }
 

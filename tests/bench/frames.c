@@ -45,6 +45,8 @@ static void read_type(struct frames *frames, struct frames_tally *tally, const c
                       size_t length) {
     if (STARTS_WITH(line, length, "event: message")) {
         frames->type = FRAMES_TYPE_MESSAGE;
+    } else if (STARTS_WITH(line, length, "event: position")) {
+        frames->type = FRAMES_TYPE_POSITION;
     } else if (STARTS_WITH(line, length, "event: refresh")) {
         frames->type = FRAMES_TYPE_REFRESH;
     } else if (STARTS_WITH(line, length, "event: close")) {
@@ -68,6 +70,13 @@ static void read_position(struct frames_tally *tally, const char *line, size_t l
     tally->position[id_bytes] = '\0';
 }
 
+static void count_greeting(struct frames *frames, struct frames_tally *tally) {
+    if (!frames->is_greeted) {
+        tally->greeted++;
+    }
+    frames->is_greeted = true;
+}
+
 static void read_line(struct frames *frames, struct frames_tally *tally, const char *line,
                       size_t length) {
     switch (line[0]) {
@@ -80,11 +89,11 @@ static void read_line(struct frames *frames, struct frames_tally *tally, const c
     case ':':
         tally->comments++;
         if (STARTS_WITH(line, length, ": listening")) {
-            frames->is_greeting = true;
+            count_greeting(frames, tally);
         }
         break;
     case 'i':
-        if (frames->is_greeting) {
+        if (frames->type == FRAMES_TYPE_POSITION) { /* its event line comes first */
             read_position(tally, line, length);
         }
         break;
@@ -113,24 +122,15 @@ static void count_event(struct frames *frames, struct frames_tally *tally, int64
     }
 }
 
-static void count_greeting(struct frames *frames, struct frames_tally *tally) {
-    frames->is_greeting = false;
-    if (!frames->is_greeted) {
-        tally->greeted++;
-    }
-    frames->is_greeted = true;
-}
-
 static void end_block(struct frames *frames, struct frames_tally *tally, int64_t now_ns) {
-    if (frames->is_greeting) {
-        count_greeting(frames, tally);
-    }
     if (!frames->has_data) {
         return;
     }
     switch (frames->type) {
     case FRAMES_TYPE_MESSAGE:
         count_event(frames, tally, now_ns);
+        break;
+    case FRAMES_TYPE_POSITION:
         break;
     case FRAMES_TYPE_REFRESH:
         tally->refreshes++;

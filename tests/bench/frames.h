@@ -29,7 +29,7 @@ struct frames_tally {
     uint64_t target;                /* the number that streams are waited for to reach */
     uint64_t at_target;             /* streams that have reached it */
     int last_status;                /* the last HTTP status that was not 200, or 0 */
-    char position[FRAMES_ID_BYTES]; /* the id in the last greeting, or "" */
+    char position[FRAMES_ID_BYTES]; /* the last one that a stream was told as such, or "" */
     struct stats *delays_us; /* borrowed; where the age of each stamped event goes; may be NULL */
 };
 
@@ -44,7 +44,12 @@ enum frames_state {
     FRAMES_DONE,
 };
 
-enum frames_type { FRAMES_TYPE_MESSAGE, FRAMES_TYPE_REFRESH, FRAMES_TYPE_CLOSE };
+enum frames_type {
+    FRAMES_TYPE_MESSAGE,
+    FRAMES_TYPE_POSITION,
+    FRAMES_TYPE_REFRESH,
+    FRAMES_TYPE_CLOSE,
+};
 
 /* A line is cut to this: no line that matters here is longer. */
 #define FRAMES_LINE_BYTES 160
@@ -54,7 +59,6 @@ struct frames {
     enum frames_state state;
     enum frames_type type;
     bool is_chunked;
-    bool is_greeting; /* the block under way holds the greeting */
     bool is_greeted;
     bool has_data;
     uint32_t chunk_left;

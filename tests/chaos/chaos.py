@@ -30,7 +30,7 @@ TOPICS = [f"t{number:02}" for number in range(20)]
 HEAVY = ["t00", "t05", "d05"]    # large events; slow clients follow these
 SHARED = ["t01", "t02", "t05", "t06", "t10", "t14", "t18"]  # with durable events, too
 DURABLE = [f"d{number:02}" for number in range(6)]          # with nothing else
-USERS = 12                # of the third door
+USERS = 12                # of the durable API
 CROWDS = 2                # processes of clients
 SETTLE_SECONDS = 20
 LOGGED = [                # who says what, and what it stands for
@@ -50,7 +50,7 @@ def parse_arguments():
     parser.add_argument("--rate", type=float, default=1000, help="events a second")
     parser.add_argument("--durable-rate", type=float, default=300, help="durable ones a second")
     parser.add_argument("--connections", type=float, default=0.3,
-                        help="how many of the clients come through the third door, of 1")
+                        help="how many of the clients come through the durable API, of 1")
     parser.add_argument("--only", default="", help="faults whose description contains this")
     return parser.parse_args()
 

@@ -23,6 +23,9 @@ HEAD_POSITION = re.compile(rb"200 [^\0]*\r\nPgsse-Position: (\S+)\r\n", re.IGNOR
 DURABLE = re.compile(rb'id: (\d+)\nevent: durable\n'
                      rb'data: "([td]\d\d) (\d+) (\d+) (\d+) (x*)"')
 ID = re.compile(r"\d+")
+# What a stream consists of besides blocks: its opening, and the heartbeats of topics streams.
+OPENING = rb"retry: (\d+)\n(?=: (?:listening |connected\n|waiting\n))|: (waiting|connected|listening [^\n]*)\n"
+LINE = re.compile(OPENING + rb"|: heartbeat\n")
 LATE_MS = 2500
 CREDIT = 64 << 10     # of a replay, until the client has read
 RETRY_MOST = 0.3      # of a second: nobody waits longer, whatever the server asks for
@@ -58,7 +61,8 @@ class Client:
         self.retry = RETRY_MOST
         self.wake_serial = 0       # of the one timer that counts
         self.is_paused = False
-        self.is_greeted = False    # an id came on this connection
+        self.is_greeted = False    # on this connection
+        self._has_id = False       # an id came on this connection
         self.was_refused = False
         self._buffer = b""
         self._has_head = False
@@ -68,8 +72,6 @@ class Client:
         self._leave_after = 0      # blocks
         self._pause_at = 0.0
         self._opened_ms = 0.0
-        self._opened_with = None
-        self._is_listening = False  # the broker has accepted this connection
         self._replayed_bytes = 0   # on this connection
         self._is_replaying = False  # its last event was older than the connection
 
@@ -121,17 +123,17 @@ class Client:
         if self._forgets():
             self._begin_anew()
         elif self.last_id and "." in self.last_id and self.rng.random() < 0.02:
-            self.last_id = self.last_id.split(".")[0]  # as the third door writes it
-            self.crowd.counts["ids of another door"] += 1
+            self.last_id = self.last_id.split(".")[0]  # as the durable API writes it
+            self.counts = {}  # "from now" is where that broker is: it may be behind the other
+            self.crowd.counts["ids of another API"] += 1
         if self.last_id in (None, "0"):
             self.counts = {}  # all that is kept may be older than what it has seen
             self.durable = 0
         self._has_asked = False
         self._opened_ms = now * 1000
-        self._opened_with = self.last_id
-        self._is_listening = False
         self._replayed_bytes = 0
         self._is_replaying = False
+        self._has_id = False
         self.socket = socket.socket()
         if self.habit == "slow":
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_WINDOW)
@@ -234,15 +236,30 @@ class Client:
         self._buffer += got
         if not self._has_head and not self._take_head(now):
             return
-        if b"\n\n" not in got and b"\n\n" not in self._buffer:
-            return
         *blocks, self._buffer = self._buffer.split(b"\n\n")
         for block in blocks:
-            self._on_block(now, block)
+            self._on_block(now, self._take_lines(now, block))
             self._leave_after -= 1
             if self._leave_after == 0:
                 self.leave(now)
                 return
+        self._buffer = self._take_lines(now, self._buffer)
+
+    LINE = LINE
+
+    def _take_lines(self, now, text):
+        """Those that stand before a block; returns the rest."""
+        while (line := self.LINE.match(text)) is not None:
+            retry, comment = line[1], line[2] or b""
+            if retry:
+                self.retry = min(int(retry) / 1000, RETRY_MOST)
+            elif comment == b"waiting":
+                self.record.add("waiting", now)
+            elif comment:
+                self.is_greeted = True
+                self.record.add("greeted", now)
+            text = text[line.end():]
+        return text
 
     def _on_asked(self, now, got):
         """HEAD's answer: the stream is opened with the position that it tells."""
@@ -313,7 +330,7 @@ class Client:
                             f"{self.crowd.durable[durable]}")
         self.durable = durable
         self.last_id = position
-        self.is_greeted = True
+        self._has_id = True
         self.crowd.counts["durable deliveries"] += 1
         self.crowd.counts["durable deliveries in replays"] += self._is_replaying
         self.record.add_durable(now, durable, position)
@@ -332,22 +349,26 @@ class Client:
                 self.record.add("bad", now, f"line {line[:200]!r}")
                 return
             fields[name] = value[1:]
-        if fields.get("") == "waiting":
-            self.record.add("waiting", now)
-        elif fields.get("", "").startswith("listening"):
-            self._is_listening = True
+        if "data" not in fields:
+            if block != self.HEARTBEAT:
+                self.record.add("bad", now, f"a block without data: {block!r}")
+            return
         if "retry" in fields:
             self.retry = min(int(fields["retry"]) / 1000, RETRY_MOST)
         is_in_place = self._is_replaying and fields.get("id") == self.last_id
-        position = self._take_id(now, fields.get("id"), "data" not in fields)
-        if fields.get("event") == "refresh":
+        is_position = fields.get("event") == "position"
+        position = self._take_id(now, fields.get("id"), is_position)
+        if is_position:
+            if fields["data"] != f'{{"position":"{position}"}}':
+                self.record.add("bad", now, f"position {block[:200]!r}")
+        elif fields.get("event") == "refresh":
             self.crowd.counts["evictions under a replay"] += is_in_place
             self._on_refresh(now, fields.get("data", ""), position)
         elif fields.get("event") == "close":
             self.record.add("close", now)
-            if position is not None and (self._is_listening or position != self._opened_with):
+            if position is not None:
                 self.record.add("bad", now, f"close with an id: {block!r}")
-        elif "event" in fields or "data" in fields:
+        else:
             self.record.add("bad", now, f"event {block[:200]!r}")
 
     def _take_id(self, now, position, is_alone):
@@ -357,7 +378,7 @@ class Client:
         if not match:
             self.record.add("bad", now, f"id {position!r}")
             return None
-        is_first = not self.is_greeted
+        is_first = not self._has_id
         self._move(now, position, int(match[1]), match[2] and match[2].encode(),
                    int(match[3] or 0), None)
         if is_first and is_alone:
@@ -401,7 +422,9 @@ class Client:
             self.record.add("bad", now, f"id {position} is {event} and "
                             f"{self.crowd.places[marker, count]}")
         self.last_id = position
-        self.is_greeted = True
+        self._has_id = True
+
+    HEARTBEAT = None  # as a block
 
     def is_settled(self, goal):
         """goal: {topic: (its last event, its last durable id)}, when all is published."""
@@ -412,8 +435,11 @@ class Client:
 
 
 class Connection(Client):
-    """A stream of the third door, for a user with stored subscriptions. stable: those channels that
+    """A stream of the durable API, for a user with stored subscriptions. stable: those channels that
     nobody unsubscribes."""
+
+    LINE = re.compile(OPENING)
+    HEARTBEAT = b": heartbeat"
 
     def __init__(self, crowd, number, topics, habit, rng, user, stable):
         super().__init__(crowd, number, topics[0], habit, rng)
@@ -422,8 +448,10 @@ class Connection(Client):
         self.is_forbidden = False
 
     def _target(self):
+        """Half of those without an id ask for one at once; the others get it when nothing else came."""
+        wants_position = self.last_id is None and self.rng.random() < 0.5
         return (f"/api/events/stream?userId={self.record.user}"
-                f"&channels={','.join(self.record.topics)}")
+                f"&channels={','.join(self.record.topics)}" + "&position=1" * wants_position)
 
     def _begin_anew(self):
         super()._begin_anew()
@@ -462,13 +490,13 @@ class Connection(Client):
             return None
         if int(position) < self.durable:
             self.record.add("bad", now, f"id {position} came behind {self.durable}")
-        if not self.is_greeted and is_alone:
+        if not self._has_id and is_alone:
             self.record.add("first", now, position)
         elif is_alone:
             self.record.add_id(now, position)
         self.durable = int(position)
         self.last_id = position
-        self.is_greeted = True
+        self._has_id = True
         return position
 
     def is_settled(self, goal):
@@ -562,7 +590,7 @@ def plan_users(rng, count, topics):
 
 
 def plan_connections(rng, first, count, users, heavy):
-    """As plan, for the third door. Who is slow is of a user with heavy channels."""
+    """As plan, for the durable API. Who is slow is of a user with heavy channels."""
     habits = rng.choices(list(SHARES), SHARES.values(), k=count)
     with_heavy = [user for user, (channels, _) in users.items() if set(channels) & set(heavy)]
     chosen = [rng.choice(with_heavy or list(users)) if habit == "slow" else rng.choice(list(users))

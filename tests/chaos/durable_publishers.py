@@ -184,7 +184,7 @@ class DurableHttpPublisher(Steady):
     def __init__(self, ports, *rest):
         super().__init__(*rest)
         self.ports = ports
-        self.is_served = True  # a build may not know that door yet
+        self.is_served = True  # a build may not know that API yet
         self._connections = {}
 
     def _publish_some(self):

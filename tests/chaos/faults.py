@@ -31,7 +31,6 @@ class Fault:
     number: int = 0           # of a stream handler
     seconds: float = 0.0
     how: str = ""
-    names: set = dataclasses.field(default_factory=set)
 
     def describe(self):
         words = [self.kind, self.where, f"{self.seconds:.2f} s" if self.seconds else "", self.how,
@@ -186,8 +185,8 @@ def strike_forge(world, fault):
 
 
 def strike_repeat(world, fault):
-    """A marker that was heard is sent again: verbatim, which is of no effect since the pid is
-    another's; or with the forger's own pid, and then its name stands for two places."""
+    """A marker that was heard is sent again: verbatim, or with the forger's own pid, which makes
+    another name of it. Neither is of any effect."""
     with contextlib.suppress(psycopg2.Error):
         connection = world.database.connect()
         try:
@@ -208,7 +207,6 @@ def _repeat(connection, fault):
             with contextlib.suppress(ValueError, KeyError):
                 marker = json.loads(notify.payload)
                 if fault.how == "forged":
-                    fault.names.add(marker["marker"])
                     marker["pid"] = connection.info.backend_pid
                 cursor.execute("SELECT pg_notify('pgsse_marker', %s)", (json.dumps(marker),))
 
@@ -349,7 +347,7 @@ class Round:
         if ill:
             self.world.problems.append(f"{', '.join(ill)} did not recover after {fault.describe()}")
         self.windows.append(Window(fault.kind, start, time.monotonic(), frozenset(fault.machines),
-                                   fault.effects, frozenset(fault.names), fault.describe()))
+                                   fault.effects, fault.describe()))
 
     def turn(self):
         """Does what is due; returns the seconds until something is, or None at the end."""

@@ -16,7 +16,8 @@ What is held against what:
     name for its reason; a break is told of once. A position's age is known from the publishing of
     the event it came with.
   - A stream that begins without id gets what is published after its greeting; behind the position
-    that HEAD told. One that begins with "0" begins a new record: it gets what the broker has heard
+    that HEAD told. One that begins with an id of the table alone likewise, and no refresh: where
+    its broker was then, perhaps later than the other, its ephemeral events begin. One that begins with "0" begins a new record: it gets what the broker has heard
     since its start, unless a refresh says that something of that has left the log; what was
     before it is not asked for. Behind such a refresh everything comes that must still be kept.
   - Streams that the server ends, or refuses, and events that take seconds need a reason, too.
@@ -28,7 +29,7 @@ import collections
 import dataclasses
 import itertools
 
-from connections import ConnectionHearing
+from user_streams import ConnectionHearing
 from rows import Place, Table
 from limits import (ALLOWANCE, CLOCK_SLACK, DURABLE_SLACK, ENTRY_OVERHEAD, LATE, LOG_SLACK,
                     SLOW_SLACK, WAIT)
@@ -45,14 +46,12 @@ class Window:
     broker   their broker was replaced
     handler  a stream handler of theirs was replaced, or is told to stop
     stall    something of theirs did not run for a while
-    table    the table of durable events could not be read or written for a while
-    marker   the markers called names were heard twice"""
+    table    the table of durable events could not be read or written for a while"""
     kind: str
     start: float
     end: float
     machines: frozenset
     effects: frozenset
-    names: frozenset = frozenset()
     detail: str = ""
 
 
@@ -268,8 +267,8 @@ class Judge:
         the last break."""
         published = topic.first_since(time)
         at_most = self.settings.ring_capacity - topic.uncertain
-        if 0 < at_most <= published:  # durable events stand in the same ring
-            since = topic.event(published - at_most).begun - DURABLE_SLACK
+        if 0 < at_most and published:  # durable events stand in the same ring
+            since = topic.event(max(0, published - at_most)).begun - DURABLE_SLACK
             at_most -= self.table.count_since(topic.name, since, time)
         volume = self._sums[bisect.bisect(self._times, time)] - self.settings.history_bytes
         held_since = bisect.bisect_left(self._sums, volume)
@@ -280,9 +279,6 @@ class Judge:
         return max(topic.first_since(self.running_since(machine, time, "broker", "break")),
                    published - max(0, at_most), held)
 
-    def is_repeated(self, marker, now):
-        return any(marker in window.names and window.start <= now for window in self.windows)
-
     def marker_sent(self, marker):
         """(sent not later than this, first seen, by the clients of that machine), or None. Who
         replays sees old ones for the first time; an event that carries it may have been begun long
@@ -291,10 +287,6 @@ class Judge:
             return None
         first, machine = self.seen.markers[marker]
         return min(first, self._first_events.get(marker, first)), first, machine
-
-    def is_repeating(self, now):
-        return any(window.names and window.start <= now <= window.end + ALLOWANCE
-                   for window in self.windows)
 
     def bytes_between(self, start, end):
         """What the log counts for everything published in that time, at the most. Who has begun at
@@ -318,10 +310,10 @@ class Hearing:
         self.last_place = None      # its (marker, count), also when an event brought it
         self.last_id_read = 0.0
         self.position_age = None    # when the position was still to come; None: no id yet
-        self.has_position = False   # when the connection was opened
+        self.had_place = False      # when the connection was opened
         self.wants_all = False      # it was opened with "0", and nothing came yet
         self.is_at_start = False    # the same, and no place has come yet but
-        self.origin = None          # the one where its broker began
+        self.origin = None          # the one at which it was accepted
         self.breaks = set()         # the places of those that it was told of
         self.has_lost = False       # a refresh has told that something left the log
         self.waiting_since = None   # when ": waiting" came on this connection
@@ -329,7 +321,6 @@ class Hearing:
         self.is_exact = False       # what comes next is known: the one behind highest
         self.expected_from = None   # else: events published later than this have to come,
         self.place = None           # and those behind this place
-        self.has_no_place = False   # its position has a D only
         self.durable = Place(judge.table, [record.topic], self._complain)
 
     def hear(self):
@@ -337,7 +328,7 @@ class Hearing:
         for self.at, item in enumerate(self.record.items):
             if item[0] == "open":
                 is_awaited = True
-            elif is_awaited and item[0] in ("first", "run", "durable", "refresh", "end", "close"):
+            elif is_awaited and item[0] in ("greeted", "first", "run", "durable", "refresh", "end", "close"):
                 is_awaited = False
                 self._on_served(item[1])
             getattr(self, "_on_" + item[0])(*item[1:])
@@ -353,14 +344,11 @@ class Hearing:
         self.machine = machine
         self.opened = time
         self.waiting_since = None
-        self.has_position = last_id not in (None, "0")
         self.last_id = last_id
         self.last_place = place_of(last_id)
-        self.has_no_place = self.has_position and self.last_place is None
-        if self.has_no_place:
-            self._forget()
+        self.had_place = self.last_place is not None
         self.durable.on_open(last_id)
-        if not self.has_position:
+        if not self.had_place:
             self._forget()
             self.wants_all = self.is_at_start = last_id == "0"
 
@@ -371,9 +359,10 @@ class Hearing:
         self.expected_from = self.place = self.position_age = self.origin = None
 
     def _is_origin(self, place):
-        """Who asked for all that is kept and gets durable events first has everything ephemeral
-        still to come: its place is where the broker's count began, a name's very beginning."""
-        if self.is_at_start and self.origin is None and place is not None and place[1] == 0:
+        """A client that asked for all that is kept and gets durable events first has everything
+        ephemeral still to come. Its place is the one before the first ephemeral event that was kept
+        when the broker accepted it. What leaves the log after that it is told of."""
+        if self.is_at_start and self.origin is None:
             self.origin = place
         return self.is_at_start and place is not None and place == self.origin
 
@@ -392,6 +381,9 @@ class Hearing:
 
     def _on_waiting(self, time):
         self.waiting_since = time
+
+    def _on_greeted(self, _time):
+        pass
 
     def _on_served(self, time):
         """The first that comes on a connection, or its end. Who asks in an unlucky moment may wait
@@ -422,10 +414,15 @@ class Hearing:
     # --- positions --------------------------------------------------------------------------------
 
     def _on_first(self, time, position):
-        if self.position_age is None and not self.has_position and not self.wants_all:
-            self.expected_from = time
-            self.place = place_of(position)
+        self._begin_at(time, position)
         self._on_id(time, position)
+
+    def _begin_at(self, time, position):
+        """The first place of who came without one."""
+        place = place_of(position)
+        if place and self.position_age is None and not self.had_place and not self.wants_all:
+            self.expected_from = time
+            self.place = place
 
     def _on_id(self, time, position):
         self.durable.on_id(time, position)
@@ -471,6 +468,7 @@ class Hearing:
         self.durable.replayed += sum(
             number in self.judge.table.by_id
             and self.judge.table.begun(self.judge.table.by_id[number]) < started for number in ids)
+        self._begin_at(start, position)
         self._note_id(start, position)
 
     def _on_late_durable(self, time, number):
@@ -489,10 +487,6 @@ class Hearing:
         index = self.topic.index.get(seq)
         if seq in self.topic.unplaced:
             return
-        if self.has_no_place:
-            self._complain("short", time, f"event {seq} came, and nobody told that the place of "
-                           f"{self.last_id} is unknown")
-        self.has_no_place = False
         if event is None or index is None:
             self._complain("unpublished", time, f"event {seq} was never committed")
             return
@@ -526,7 +520,7 @@ class Hearing:
         """Indexes of events that had to come before this one."""
         if self.is_exact:
             return list(range(self.highest + 1, index))
-        known = self.topic.first_behind(self.place)
+        known = None if self._is_origin(self.place) else self.topic.first_behind(self.place)
         if self.has_lost and (self.place is None or known is not None):
             # what is said to have left must have, and no more
             kept = self.judge.first_kept(self.machine, self.topic, time)
@@ -573,7 +567,7 @@ class Hearing:
         if self.has_lost:
             self.judge.coverage["refreshes for what left the log"] += 1
         self._go_on_behind(time, dropped, position)
-        self.wants_all = self.has_no_place = False
+        self.wants_all = False
         if is_placed:  # that of a floor is the client's own, and as old as that was
             is_same = place_of(position) == self.last_place
             age = self.position_age if is_same else self._age_of_id(time)
@@ -623,7 +617,7 @@ class Hearing:
         has_broken = self.judge.overlapping(self.machine, "break", self._since(), time)
         if has_broken or self._may_be_evicted(time):
             return None
-        if self.waiting_since is not None and not self.has_position and not self.wants_all:
+        if self.waiting_since is not None and not self.had_place and not self.wants_all:
             return None
         return "no LISTEN has broken, and nothing can have left the log"
 
@@ -641,14 +635,13 @@ class Hearing:
     def _why_not_unknown_position(self, time):
         """Can this machine's broker have missed the marker, or lost its count?"""
         place = place_of(self.last_id)
-        if self.has_no_place or self.is_at_start and self.origin is not None:
+        if self.is_at_start and (self.origin is not None or self.judge.overlapping(
+                self.machine, "broker", self.opened, time)):
             return None  # the name of an origin is nobody else's, and lives as long as its broker
         if place is None and self.position_age is None:
             return "the client had no position"
         sent = self.position_age
         if place is not None:
-            if self.judge.is_repeated(place[0], time):
-                return None
             sent, seen, source = self.judge.marker_sent(place[0]) or (sent, sent, self.machine)
             if self._is_private(sent, seen, source):
                 return None
@@ -662,10 +655,9 @@ class Hearing:
         return f"{self.machine} has heard everything since {self.last_id or 'the last event'}"
 
     def _is_private(self, sent, seen, source):
-        """A name from just after a LISTEN, or after its last one was repeated, is perhaps not sent
-        yet: only its own broker knows it."""
-        return source != self.machine and (self.judge.is_repeating(sent) or any(
-            self.judge.overlapping(source, effect, sent, seen) for effect in ("broker", "break")))
+        """A name from just after a LISTEN is perhaps not sent yet: only its own broker knows it."""
+        return source != self.machine and any(
+            self.judge.overlapping(source, effect, sent, seen) for effect in ("broker", "break"))
 
     def _may_be_evicted(self, time):
         settings = self.judge.settings

@@ -6,13 +6,14 @@ of the machine, the same for all processes. Items are lists, the first element n
     status   time, HTTP status                   the head of the answer was read (200: only by
                                                  connections)
     waiting  time                                ": waiting" came
-    first    time, id                            the first id of this connection, in its greeting
+    greeted  time                                the greeting's line came
+    first    time, id                            "event: position", if it was the connection's first id
     run      time, time, first seq, last seq, id ephemeral events, each the next number (times of
                                                  both ends, the last one's id)
     durable  time, time, [ids], id               durable events (the last one's id)
     late     time, seq                           a new event took long from its publisher to here
     late_durable  time, id                       the same of a durable one
-    id       time, id                            the id moved without an event (the last such move)
+    id       time, id                            a later "event: position" (the last of several)
     refresh  time, reason, dropped, id, topics   id None: the block had none; topics: None: all
     close    time                                "event: close"
     pause    time, seconds                       does not read for so long
@@ -26,7 +27,7 @@ DURABLE_SECONDS = 0.5  # an item is not longer: its id tells how old the positio
 
 class Record:
     def __init__(self, number, topic, habit, topics=None, user=""):
-        """user: of a connection, a stream of the third door; else it has one topic."""
+        """user: of a connection, a stream of the durable API; else it has one topic."""
         self.number = number
         self.topic = topic
         self.topics = topics or [topic]

@@ -30,9 +30,8 @@ def run(first, last):
     return ("run", first + 0.02, last + 0.02, first, last)
 
 
-def fault(effect, start, end, machines="A", names=()):
-    return Window("fault", start, end, frozenset(machines), frozenset([effect] if effect else ()),
-                  frozenset(names))
+def fault(effect, start, end, machines="A"):
+    return Window("fault", start, end, frozenset(machines), frozenset([effect]))
 
 
 def kinds(events, *records, windows=(), seen=None, **settings):
@@ -105,6 +104,14 @@ def test_all_that_is_kept_may_be_nothing():
                  windows=[fault("broker", 4.1, 4.6)]) == []
     assert kinds(published(9), record(*nothing, run(6, 8)),
                  windows=[fault("broker", 4.1, 4.6)]) == ["short"]
+
+
+def test_all_that_is_kept_may_be_lost_with_its_broker():
+    """Accepted, and cut before anything came: what was kept then is not known to another broker."""
+    lost = (ALL, ("greeted", 4.71), ("refresh", 5.2, "unknown_position", None, at(5, OTHER)))
+    assert kinds(published(9), record(*lost, run(5, 8)),
+                 windows=[STARTED, fault("broker", 4.8, 5.1)]) == []
+    assert kinds(published(9), record(*lost, run(5, 8)), windows=[STARTED]) == ["needless"]
 
 
 def test_all_that_is_kept_begins_a_new_record():
@@ -359,17 +366,34 @@ def test_a_marker_that_the_other_has_heard():
     fault("break", 2.4, 2.9, "B"),      # it did not hear the marker
     fault("break", 3, 3.5, "B"),        # its count ends there
     fault("broker", 2.1, 2.4, "A"),     # a name of A alone
-    fault(None, 3, 3.1, "AB", [MARKER]),
 ])
 def test_a_marker_that_the_other_has_not(window):
     assert kinds(published(9), hopped(at(5)), seen=SEEN, windows=[window]) == []
 
 
-def test_a_marker_repeated_is_not_any_marker():
-    """But A perhaps counts from a name of its own, for a while."""
-    for start, found in ((3, ["needless"]), (2.4, []), (0.5, ["needless"])):
-        assert kinds(published(9), hopped(at(5)), seen=SEEN,
-                     windows=[fault(None, start, start + 0.1, "AB", [OTHER])]) == found
+# --- an id of the table alone ---------------------------------------------------------------------
+
+def alone(*rest, first=at(0, OTHER), machine="B"):
+    """From A at 5, with the D of its position, to this machine."""
+    return record(*FRESH, run(0, 4), *resumed(5, "1", machine), ("first", 5.1, first), *rest)
+
+
+def test_an_id_alone_begins_at_the_head():
+    assert kinds(published(9), alone(run(6, 8))) == []
+    assert kinds(published(9), alone(run(5, 8))) == []
+    assert kinds(published(9), alone(run(7, 8))) == ["short"]
+
+
+def test_that_head_may_be_older_than_what_it_had():
+    """B is late, and A has all that came since."""
+    late = alone(*resumed(5.5, at(0, OTHER)), ("first", 5.6, at(0, OTHER)),
+                 ("run", 5.7, 5.7, 2, 5), run(6, 8))
+    assert kinds(published(9), late) == []
+
+
+def test_an_id_alone_costs_no_refresh():
+    refresh = ("refresh", 5.2, "unknown_position", None, at(0, OTHER))
+    assert kinds(published(9), alone(refresh, run(6, 8))) == ["needless"]
 
 
 # --- slow clients, streams that end ---------------------------------------------------------------

@@ -5,7 +5,7 @@ ephemeral event n beside it."""
 import pytest
 
 from rows import Note, Row, Table
-from judge import Judge, Settings, Window
+from judge import Judge, Seen, Settings, Window
 from published import COMMITTED, REFUSED, UNKNOWN, Published
 from record import Record
 
@@ -48,9 +48,9 @@ def fault(effect, start, end, machines="A"):
     return Window("fault", start, end, frozenset(machines), frozenset([effect]))
 
 
-def kinds(known, *records, windows=(), published=None, unsubscribed=None, **settings):
+def kinds(known, *records, windows=(), published=None, unsubscribed=None, seen=None, **settings):
     judge = Judge(published or ephemeral(), list(records), list(windows), Settings(**settings),
-                  None, known, unsubscribed)
+                  seen, known, unsubscribed)
     return [violation.kind for violation in judge.judge()]
 
 
@@ -223,18 +223,35 @@ def test_an_overflow_of_those_that_are_to_be_disconnected():
     assert kinds(table(), got, slow_client="disconnect") == ["needless", "hidden"]
 
 
+def test_durable_events_stand_in_the_same_ring():
+    """With nine durable ones among twelve, three ephemeral ones are held, also of fewer than
+    twelve in all."""
+    seen = Seen(places={(MARKER, 20 + seq): ("t00", seq) for seq in range(9)})
+
+    def away(first):
+        return record(*FRESH, rows(10, 10), run(0, 0, 10), *resumed(1.6, at(10, 20)),
+                      ("refresh", 9.0, "gap", None, at(10, 20)),
+                      ("durable", 9.0, 9.0, list(range(11, 19)), at(18, 20)),
+                      ("run", 9.0, 9.0, first, 8, at(18, 28)))
+
+    def found(first):
+        return kinds(table(), away(first), published=ephemeral(9), seen=seen, ring_capacity=12)
+    assert found(1) == found(6) == []
+    assert found(7) == ["short"]
+
+
 def test_a_position_without_a_place():
-    """Ephemeral events are unknown then, and it has to be told."""
+    """Ephemeral events go on from the head, and what it tells of the table is held to."""
     def came(*items):
         return record(*FRESH, rows(10, 13), *resumed(4.1, "13"), *items)
     told = ("refresh", 4.2, "unknown_position", None, at(13, 24))
     events = ephemeral(9)
-    assert kinds(table(), came(told, rows(14, 18), ("run", 4.6, 8.6, 4, 8)),
-                 published=events) == []
-    assert kinds(table(), came(rows(14, 18), ("run", 4.6, 8.6, 4, 8)),
+    assert kinds(table(), came(rows(14, 18), ("run", 4.6, 8.6, 4, 8)), published=events) == []
+    assert kinds(table(), came(rows(14, 18, 4.2), ("run", 8.6, 8.6, 8, 8)),
                  published=events) == ["short"]
-    assert kinds(table(), came(told, rows(15, 18), ("run", 4.6, 8.6, 4, 8)),
-                 published=events) == ["lost"]
+    assert kinds(table(), came(rows(15, 18), ("run", 4.6, 8.6, 4, 8)), published=events) == ["lost"]
+    assert kinds(table(), came(told, rows(14, 18), ("run", 4.6, 8.6, 4, 8)),
+                 published=events) == ["needless"]
 
 
 # --- the table itself -----------------------------------------------------------------------------
@@ -261,7 +278,7 @@ def test_ids_are_used_once():
     assert faults(Table([Row(10, "t00", 0)], []), [(10, ("t00", 1))]) == ["reused"]
 
 
-# --- the third door -------------------------------------------------------------------------------
+# --- the durable API -------------------------------------------------------------------------------
 
 def connection(*items, topics=("t00",), user="u1", habit="steady"):
     return record(*items, user=user, topics=list(topics), habit=habit)

@@ -55,7 +55,8 @@ def settings():
 class Apache(Program):
     """Takes a deployment whose broker runs, and becomes its web server."""
 
-    def __init__(self, deployment, **values):
+    def __init__(self, deployment, conf=CONF, more_modules=(), **values):
+        """conf: another file than the shipped one."""
         self.directory = deployment.path("apache")
         self.directory.mkdir()
         self.programs = self.directory / "programs"
@@ -66,12 +67,12 @@ class Apache(Program):
         url_file = self.directory / "database_url"
         url_file.write_text(deployment.database_url)
         log = deployment.path("apache.log")
-        conf = self.directory / "httpd.conf"
-        conf.write_text(self._conf(log, {
+        httpd_conf = self.directory / "httpd.conf"
+        httpd_conf.write_text(self._conf(log, conf, more_modules, {
             "PGSSE_PORT": self.port, "PGSSE_WEB_DIR": program.ROOT / "web",
             "PGSSE_BIN_DIR": self.directory, "PGSSE_SOCKET_DIR": deployment.directory,
             "PGSSE_DATABASE_URL_FILE": url_file, **values}))
-        super().__init__("apache2", [program.tool("apache2"), "-f", conf, "-DFOREGROUND",
+        super().__init__("apache2", [program.tool("apache2"), "-f", httpd_conf, "-DFOREGROUND",
                                      "-k", "start"], log,
                          death_signal=signal.SIGTERM)  # whoever kills it leaves its children
         deployment.programs.append(self)
@@ -91,10 +92,10 @@ class Apache(Program):
         (self.programs / "pgsse.conf").write_text("".join(
             f"{key} = {value}\n" for key, value in deployment.settings.items() if key not in own))
 
-    def _conf(self, log, values):
-        modules = ["mpm_event", "authz_core", "dir", "mime", "headers", "fcgid"]
+    def _conf(self, log, conf, more_modules, values):
+        modules = ["mpm_event", "authz_core", "alias", "dir", "mime", "headers", "fcgid", *more_modules]
         return HTTPD_CONF.format(
-            directory=self.directory, log=log, port=self.port, conf=CONF,
+            directory=self.directory, log=log, port=self.port, conf=conf,
             modules="\n".join(f"LoadModule {name}_module {MODULES}/mod_{name}.so"
                               for name in modules),
             user=f"User {USER}\nGroup {USER}" if os.geteuid() == 0 else "",

@@ -4,7 +4,7 @@ its own. What a deployment has to complain about at its end fails the test."""
 import pytest
 
 from cluster import Cluster
-from deployment import Deployment
+from deployment import Deployment, ending
 
 
 @pytest.fixture(scope="session")
@@ -52,15 +52,11 @@ def shared(cluster):
     """One whole deployment for the tables of a module, whose cases leave nothing behind. It has its
     database in .database."""
     database = cluster.create_database()
-    deployment = Deployment(database.url)
-    deployment.database = database
-    deployment.start()
-    yield deployment
-    complaints = deployment.close()
-    print(deployment.logs())
-    deployment.remove()
+    with ending(Deployment(database.url)) as deployment:
+        deployment.database = database
+        deployment.start()
+        yield deployment
     cluster.give_back(database)
-    assert not complaints, complaints
 
 
 @pytest.fixture

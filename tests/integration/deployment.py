@@ -37,7 +37,10 @@ server.stream-response-body = 2
 server.stream-request-body = 0
 server.max-request-size = 2048
 server.feature-flags = ("server.graceful-shutdown-timeout" => 5)
-$HTTP["request-method"] == "POST" {{
+mimetype.assign = (".html" => "text/html", ".js" => "text/javascript", ".css" => "text/css")
+$HTTP["url"] =~ "^/pages/" {{ # files, for tests with browsers
+    index-file.names = ("index.html")
+}} else $HTTP["request-method"] == "POST" {{
     fastcgi.server = ("/" => ({publish}))
 }} else $HTTP["url"] =~ "^/api/events/(history|channels)(/|$)" {{
     fastcgi.server = ("/" => ({publish}))
@@ -45,7 +48,7 @@ $HTTP["request-method"] == "POST" {{
     fastcgi.server = ("/" => ({stream}))
 }}
 """
-LIGHTTPD_ENTRY = ('("socket" => "{path}", "check-local" => "disable",'
+LIGHTTPD_ENTRY = ('("socket" => "{path}", "check-local" => "disable", "fix-root-scriptname" => "enable",'
                   ' "tcp-fin-propagate" => "enable", "disable-time" => 0)')
 
 
@@ -204,9 +207,10 @@ class Deployment:
         self._open.append(client)
         return client
 
-    def stream(self, topic="alpha", headers=None, greeted=True, **how):
+    def stream(self, topic="alpha", headers=None, greeted=True, query="", **how):
         """A stream through lighttpd, its greeting already read unless greeted=False."""
-        stream = self.keep(web.HttpStream(self.port, f"/topics/{topic}/events", headers, **how))
+        path = f"/topics/{topic}/events" + (f"?{query}" if query else "")
+        stream = self.keep(web.HttpStream(self.port, path, headers, **how))
         assert stream.status == 200, stream.status
         if greeted:
             stream.greeting = stream.next_block()
@@ -289,6 +293,19 @@ class Deployment:
 
     def remove(self):
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def ending(deployment):
+    """For fixtures: it is closed behind the block, its logs are shown, and what it has to complain
+    about fails the test."""
+    try:
+        yield deployment
+    finally:
+        complaints = deployment.close()
+        print(deployment.logs())  # pytest shows it when something failed
+        deployment.remove()
+    assert not complaints, complaints
 
 
 def nobody():

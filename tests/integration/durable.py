@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from deployment import Deployment
-from schema import install, value
+from deployment import Deployment, ending
+from schema import installed, value
 from source import Source
 from waiting import wait_for
 
@@ -88,19 +88,11 @@ def start_streaming(deployment):
 @contextlib.contextmanager
 def running(cluster, database, **settings):
     """For fixtures of a module: a deployment that its tests share, in .database the database."""
-    install(database)
-    deployment = Deployment(database.url, **settings)
-    deployment.database = database
-    try:
+    with installed(database), ending(Deployment(database.url, **settings)) as deployment:
+        deployment.database = database
         start_streaming(deployment)
         yield deployment
-    finally:
-        complaints = deployment.close()
-        print(deployment.logs())
-        deployment.remove()
-        database.execute("DROP SCHEMA pgsse CASCADE")
-        cluster.give_back(database)
-    assert not complaints, complaints
+    cluster.give_back(database)
 
 
 NAMES = itertools.count(1)

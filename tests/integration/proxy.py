@@ -18,7 +18,7 @@ PIECE_BYTES = 65536
 SAID_BYTES = 65536
 SECONDS = 5  # for a write, and for the thread to do what it is told
 CLOSE_WAIT = 8  # a state of TCP
-READY, NOTIFICATION = b"Z", b"A"  # messages of Postgres
+READY, NOTIFICATION, BACKEND = b"Z", b"A", b"K"  # messages of Postgres
 HEAD = struct.Struct(">cI")
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() sends RST
 
@@ -31,22 +31,38 @@ class Link:
         self.is_open = True
         self.silent = ()  # the ends whose words do not pass: none, the program's, or both
         self.held = None  # what Postgres said from its READY on; None: its words pass unread
+        self.is_pooled = False
+        self.server_path = ""
         self.part = b""  # of a message of Postgres, not yet whole
+
+    def _messages(self, piece):
+        """(kind, message) of what is whole; the rest is kept."""
+        self.part += piece
+        while len(self.part) >= HEAD.size:
+            kind, length = HEAD.unpack_from(self.part)
+            if len(self.part) < 1 + length:
+                return
+            message, self.part = self.part[:1 + length], self.part[1 + length:]
+            yield kind, message
 
     def sift(self, piece):
         """What may pass of the messages of Postgres: all up to the first READY, and then only its
         notifications, which it may send before that, too."""
-        self.part += piece
         passing = b""
-        while len(self.part) >= HEAD.size:
-            kind, length = HEAD.unpack_from(self.part)
-            if len(self.part) < 1 + length:
-                break
-            message, self.part = self.part[:1 + length], self.part[1 + length:]
+        for kind, message in self._messages(piece):
             if kind == READY or (self.held and kind != NOTIFICATION):
                 self.held += message
             else:
                 passing += message
+        return passing
+
+    def pool(self, piece):
+        """What a pooler passes on of these words of Postgres."""
+        passing = b""
+        for kind, message in self._messages(piece):
+            if kind == BACKEND:
+                message = message[:HEAD.size] + bytes(4) + message[HEAD.size + 4:]
+            passing += message if kind != NOTIFICATION else b""
         return passing
 
     @property
@@ -64,6 +80,7 @@ class Proxy:
         self._server_path = str(server_path)
         self._holds_new = False
         self._holds_ready_of = None
+        self._pools = False
         self._is_running = True
         self._selector = selectors.DefaultSelector()
         self._tasks = queue.Queue()
@@ -129,6 +146,15 @@ class Proxy:
         """Both ends of these, or of all links, are closed: by RST, or by FIN."""
         self._do(lambda: [self._close(link, reset) for link in links or list(self.links)])
 
+    def lead_to(self, server_path):
+        """Another server has the address: links that come go there, the others stay."""
+        self._do(lambda: setattr(self, "_server_path", str(server_path)))
+
+    def pool_transactions(self):
+        """As a pooler of transactions: links that come are told of a backend that is not theirs, and
+        no notification passes."""
+        self._do(lambda: setattr(self, "_pools", True))
+
     def refuse(self):
         """Nobody listens any more; the links that are open stay."""
         self._do(self._refuse)
@@ -186,6 +212,8 @@ class Proxy:
         for end in (program, server):
             end.settimeout(SECONDS)
         link = Link(program, server)
+        link.is_pooled = self._pools
+        link.server_path = self._server_path
         self.links.append(link)
         try:
             server.connect(self._server_path)
@@ -217,6 +245,8 @@ class Proxy:
                 link.held = b""
             elif end is not link.program and link.held is not None:
                 words = link.sift(piece)
+            elif end is not link.program and link.is_pooled:
+                words = link.pool(piece)
             if words:
                 link.ends[end].sendall(words)
         except OSError:

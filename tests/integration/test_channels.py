@@ -5,7 +5,7 @@ import json
 import pytest
 
 from schema import column
-from third_door import assert_error, change, fixture_door, get  # noqa: F401
+from durable_api import assert_error, change, fixture_door, get  # noqa: F401
 
 
 def subscribe(door, user, channel):

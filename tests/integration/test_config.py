@@ -1,11 +1,12 @@
 """Where settings come from, what is said about wrong ones, and what is never printed."""
 
+import pathlib
 import re
 import subprocess
 
 import pytest
 
-from program import BROKER, PUBLISH, STREAM, environment, run
+from program import BROKER, PUBLISH, STREAM, Program, environment, run
 
 PROGRAMS = [BROKER, STREAM, PUBLISH]
 ALL = pytest.mark.parametrize("binary", PROGRAMS, ids=lambda path: path.name)
@@ -107,6 +108,8 @@ def test_a_file_that_is_not_there(binary, tmp_path):
     ("queue_warn = 1.5\n", 1, "queue_warn"),
     ("queue_warn = 50%\n", 1, "queue_warn"),
     ("retry = 99999999999999999999\n", 1, "retry"),
+    ("\ufeffretry = 1s\n", 1, "byte order mark"),
+    ("retry = 1s\n\nkeep_alive = 1s\nretry = 1s\n", 4, "line 1"),
 ], ids=lambda value: str(value).strip()[:30])
 def test_a_bad_line_is_named(binary, tmp_path, text, line, word):
     file = tmp_path / "pgsse.conf"
@@ -128,10 +131,41 @@ def test_bad_arguments(binary, arguments, word):
     assert_refused(binary, *arguments, says=[word])
 
 
+@pytest.mark.parametrize("url", [
+    "nonsense=1 password=hidden", "hidden", "hidden=1", "password='hidden", "postgresql://u:hidden/x@h/d",
+    "postgresql://u:p@hidden@h/d", "postgresql://h/d?hidden=1", "postgresql://u:%zzhidden@h/d"])
 @pytest.mark.parametrize("binary", [BROKER, PUBLISH], ids=lambda path: path.name)
-def test_a_database_url_that_is_none(binary):
-    line = assert_refused(binary, says=["database_url"], DATABASE_URL="nonsense=1 password=hidden")
-    assert "hidden" not in line
+def test_a_database_url_that_is_none(binary, url, tmp_path):
+    """From wherever it comes, it is not shown: somewhere in it is a password."""
+    file = tmp_path / "url"
+    file.write_text(url + "\n")
+    for arguments, env in (([], {"DATABASE_URL": url}), (["--database-url", url], {}),
+                           ([], {"PGSSE_DATABASE_URL_FILE": file})):
+        line = assert_refused(binary, *arguments, says=["database_url"], **env)
+        assert "hidden" not in line
+    if binary == BROKER:
+        line = assert_refused(binary, says=["listen_database_url"], PGSSE_LISTEN_DATABASE_URL=url)
+        assert "hidden" not in line
+
+
+@ALL
+def test_keys_that_contradict_each_other(binary):
+    assert_refused(binary, says=["reconnect_min = 1s", "reconnect_max = 500ms"],
+                   PGSSE_RECONNECT_MAX="500ms")
+    assert_refused(binary, says=["marker_memory = 1min", "canary_interval = 1h"],
+                   PGSSE_MARKER_MEMORY="60s", PGSSE_CANARY_INTERVAL="1h")
+
+
+def test_a_password_on_the_command_line_does_not_stay_there(deploy, database):
+    """Every user of the machine can read it, with ps."""
+    deployment = deploy(None)
+    broker = Program("pgsse-broker", [BROKER, "--database-url", database.url + " password=hidden"],
+                     deployment.path("broker.log"), env=deployment.environment(False))
+    deployment.programs.append(broker)
+    deployment.broker = broker
+    deployment.wait_ready()
+    command = pathlib.Path(f"/proc/{broker.pid}/cmdline").read_bytes()
+    assert b"--database-url" in command and b"hidden" not in command
 
 
 @ALL
@@ -159,6 +193,21 @@ def test_the_url_can_stand_in_a_file(deploy, database, tmp_path):
     assert status == 0, err
     assert_refused(BROKER, says=["/nonexistent/url"],
                    PGSSE_DATABASE_URL_FILE="/nonexistent/url")
+
+
+def test_the_database_can_be_tried(database, tmp_path):
+    """For scripts, which would have to show psql's URL to everybody."""
+    assert run([BROKER, "--check-database"], environment(DATABASE_URL=database.url)) == (0, "", "")
+    nowhere = f"host={tmp_path} dbname=x user=x password=hidden"
+    status, out, err = run([BROKER, "--check-database"], environment(DATABASE_URL=nowhere))
+    assert (status, out) == (1, "") and len(err.splitlines()) == 1 and str(tmp_path) in err, err
+    assert "hidden" not in err
+    missing = f"host={database.cluster.directory} dbname=missing user=postgres password=hidden"
+    status, out, err = run([BROKER, "--check-database"], environment(DATABASE_URL=missing))
+    assert (status, out) == (1, "") and len(err.splitlines()) == 1 and '"missing"' in err, err
+    assert "hidden" not in err
+    assert_refused(BROKER, "--check-database", says=["database_url"], DATABASE_URL="hidden")
+    assert_refused(PUBLISH, "--check-database", says=["--check-database"])
 
 
 def test_libpq_settings_are_enough(deploy, database):

@@ -532,9 +532,9 @@ def test_to_a_broker_that_is_behind(pair, durable, who):
         ahead = source.position
         source.cut().connect(two)
         waiting = source.next_block()
-        assert waiting.comments == ["waiting"] and waiting.id == ahead
+        assert waiting.comments == ["waiting"]
     greeting = source.next_block()
-    assert greeting.comments == ["listening alpha"] and greeting.id == ahead
+    assert greeting.comments == ["listening alpha"] and source.position == ahead
     while len(events(source)) < 40:
         source.next_event()
     assert_both(source, 20)

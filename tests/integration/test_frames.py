@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-GREETING = re.compile(rb"retry: (\d+)\n: listening alpha\nid: 0\.[0-9a-z]{13}\.\d+\n\n")
+OPENING = re.compile(rb"retry: (\d+)\n: listening alpha\nevent: position\n"
+                     rb"id: (0\.[0-9a-z]{13}\.\d+)\ndata: \{\"position\":\"\2\"\}\n\n")
 
 
 class Frames:
@@ -44,19 +45,24 @@ def streaming(deploy, database):
 def test_headers_of_a_stream(streaming):
     stream = streaming.stream()
     assert stream.status == 200
-    assert stream.header("Content-Type") == "text/event-stream"
-    assert stream.header("Cache-Control") == "no-cache"
-    assert stream.header("Connection") == "keep-alive"
+    assert stream.header("Content-Type") == "text/event-stream; charset=utf-8"
+    assert stream.header("Cache-Control") == "no-cache, no-transform"
     assert stream.header("X-Accel-Buffering") == "no"
     assert stream.header("Incremental") == "?1"
-    assert stream.header("Vary") == "Accept-Encoding"
     assert stream.header("Content-Length") is None
+    servers = {"content-type", "cache-control", "x-accel-buffering", "incremental", "date", "server",
+               "transfer-encoding", "connection"}
+    assert {name for name, _ in stream.headers} <= servers, stream.headers
 
 
-def test_the_greeting_is_one_block(streaming):
+def test_the_opening(streaming):
+    """A client that came without a position is given one; another is given lines alone."""
     stream = streaming.stream(greeted=False)
-    assert GREETING.fullmatch(stream.next_block().raw)
+    opening = OPENING.fullmatch(stream.next_block().raw)
     stream.silence(0.2)
+    back = streaming.stream(headers={"Last-Event-ID": opening[2].decode()}, greeted=False)
+    assert re.fullmatch(rb"retry: \d+\n: listening alpha\n", back.next_block().raw)
+    back.silence(0.2)
 
 
 def test_retry_is_jittered_by_a_fifth(deploy, database):
@@ -93,9 +99,6 @@ def test_all_of_a_stream_is_frames(streaming):
     ({"event": None}, "ID\nevent: message\ndata: 1\n\n"),
     ({"event": "é: x"}, "ID\nevent: é: x\ndata: 1\n\n"),
     ({"event": "t" * 255}, "ID\nevent: " + "t" * 255 + "\ndata: 1\n\n"),
-    # From NOTIFY these two pass as plain events.
-    ({"event": "refresh"}, "ID\nevent: refresh\ndata: 1\n\n"),
-    ({"event": "close"}, "ID\nevent: close\ndata: 1\n\n"),
     ({"id": "own-1"}, "ID~own-1\nevent: message\ndata: 1\n\n"),
     ({"id": "A-z_0.9" + "i" * 57}, "ID~A-z_0.9" + "i" * 57 + "\nevent: message\ndata: 1\n\n"),
     ({"retry": 0}, "ID\nevent: message\nretry: 0\ndata: 1\n\n"),
@@ -155,17 +158,38 @@ def test_the_last_of_duplicate_keys_wins(frames):
     assert block == b"ID\nevent: b\ndata: 2\n\n"
 
 
-def test_a_heartbeat_carries_the_position(deploy, database):
-    deployment = deploy(database.url, keep_alive="300ms").start(publisher=False)
+def test_a_heartbeat_is_a_line(deploy, database):
+    deployment = deploy(database.url, keep_alive="200ms").start(publisher=False)
     stream = deployment.stream()
-    database.publish("beta", 1)  # moves the position, and nobody here gets it
+    for _ in range(3):
+        assert stream.next_block().raw == b": heartbeat\n"
+    database.publish("alpha", 1)
+    assert stream.next_event().raw.startswith(b"id: ")
+
+
+def test_a_heartbeat_that_a_script_can_see(deploy, database):
+    deployment = deploy(database.url, keep_alive="200ms").start(publisher=False)
+    stream = deployment.stream(query="heartbeat=event")
     _, marker, since = stream.greeting.place
-    assert stream.next_block().raw in (
-        f": heartbeat\nid: 0.{marker}.{since}\n\n".encode(),
-        f": heartbeat\nid: 0.{marker}.{since + 1}\n\n".encode())
-    heartbeat = f": heartbeat\nid: 0.{marker}.{since + 1}\n\n".encode()
+    database.publish("beta", 1)  # moves the position, and nobody here gets it
+    wanted = [f'event: position\nid: 0.{marker}.{since + moved}\n'
+              f'data: {{"position":"0.{marker}.{since + moved}"}}\n\n'.encode() for moved in (0, 1)]
     seen = [stream.next_block().raw for _ in range(6)]
-    assert seen[-1] == heartbeat, seen
+    assert set(seen) <= set(wanted) and seen[-1] == wanted[1], seen
+
+
+def test_a_quiet_stream_is_told_how_far_it_is(deploy, database):
+    """Once in position_interval, if there is anything to tell."""
+    deployment = deploy(database.url, keep_alive="100ms", position_interval="400ms",
+                        canary_interval="1h").start(publisher=False)
+    stream = deployment.stream()
+    _, marker, since = stream.greeting.place
+    database.publish("beta", 1)
+    blocks = [stream.next_block() for _ in range(20)]
+    positions = [block for block in blocks if block.event == "position"]
+    assert [block.id for block in positions] == [f"0.{marker}.{since + 1}"]
+    assert all(block.raw == b": heartbeat\n" for block in blocks if block not in positions)
+    assert blocks.index(positions[0]) >= 2
 
 
 def test_heartbeats_come_in_silence_only(deploy, database):

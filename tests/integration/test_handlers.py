@@ -79,7 +79,7 @@ def replayed_until_now(hand):
 
 def frames_before_answer(hand):
     token = next(QUESTIONS)
-    hand.send(wire.ask(wire.ASK_POSITION, token))
+    hand.send(wire.ask_position(token))
     frames = []
     while True:
         kind, body = hand.next()

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+import wire
 from waiting import wait_for
 
 TOP = {"status", "reason", "degraded_since", "now", "last_notification_at", "version", "totals",
@@ -61,7 +62,7 @@ def test_the_document(running):
     assert totals["total_memory_usage_bytes"] > 0
     assert totals["queue_warnings"] == totals["hook_runs"] == totals["hook_failures"] == 0
     assert totals["last_queue_warning_at"] is None and totals["last_hook_at"] is None
-    assert 0 <= totals["queue_usage"] < 0.1 and 0 <= totals["canary_ms"] < 1000
+    assert 0 <= totals["queue_usage"] < 0.1 and 0 < totals["canary_ms"] < 1000
     assert [topic["topic"] for topic in health["topics"]] == ["alpha"]
     topic = health["topics"][0]
     assert TOPIC <= set(topic), TOPIC - set(topic)
@@ -106,6 +107,8 @@ def test_the_limit_cuts_topics_and_no_totals(running):
         assert health["totals"]["topics"] == 13 and health["totals"]["published"] == 10
     names = [topic["topic"] for topic in ask(running, "?limit=3")[1]["topics"]]
     assert sorted(names) == [f"subscribed-{number}" for number in range(3)]
+    names = [topic["topic"] for topic in ask(running, "?limit=6")[1]["topics"]]
+    assert names[3:] == ["quiet-9", "quiet-8", "quiet-7"], "the most recently active first"
     assert len(streams) == 3
 
 
@@ -129,12 +132,80 @@ def test_a_topic_becomes_idle(deploy, database):
     stream = deployment.stream("watched")
     deployment.publish("left", 1)
     wait_for(lambda: deployment.topic("left"), "the topic is known")
-    assert deployment.topic("left")["is_idle"] is False
+    left = deployment.topic("left")
+    assert left["is_idle"] is False
     assert deployment.totals()["idle_topics"] == 0
     wait_for(lambda: deployment.topic("left")["is_idle"], "it is idle", 3)
     assert deployment.totals()["idle_topics"] == 1
+    assert deployment.topic("left")["last_activity_unix"] == left["last_activity_unix"]
     assert deployment.topic("watched")["is_idle"] is False
     stream.close()
+
+
+@pytest.fixture(name="quiet")
+def fixture_quiet(deploy, database):
+    """Nothing is heard from Postgres but what a test publishes: the next marker comes in an hour."""
+    return deploy(database.url, canary_interval="1h").start()
+
+
+def later_health(deployment, health):
+    return wait_for(lambda: (new := deployment.health())["now"] > health["now"] and new,
+                    "time goes by")
+
+
+def test_what_was_heard_is_counted_and_when(quiet):
+    before = quiet.health()
+    for number in range(5):
+        quiet.publish("alpha", number)
+    quiet.wait_totals(published=5)
+    after = quiet.health()
+    assert after["totals"]["notifications"] == before["totals"]["notifications"] + 5
+    assert after["last_notification_at"] > before["last_notification_at"]
+    later = later_health(quiet, after)
+    assert later["last_notification_at"] == after["last_notification_at"] < later["now"]
+    assert later["totals"]["notifications"] == after["totals"]["notifications"]
+
+
+def test_topics_that_cannot_be_in_a_path(quiet, database):
+    for topic in ("alpha", "Alpha", "orders:42", "a_b-9", "x" * 129):
+        database.publish(topic, 1)
+    assert quiet.wait_totals(published=5)["odd_topics"] == 3
+
+
+def test_what_is_kept(deploy, database):
+    deployment = deploy(database.url, ring_capacity="3").start(publisher=False)
+    before = deployment.totals()
+    for number in range(10):
+        database.publish("alpha", f"{number}" + "x" * 1000)
+    totals = deployment.wait_totals(published=10)
+    assert totals["history_events"] == before["history_events"] + 3
+    assert totals["history_dropped"] == before["history_dropped"] + 7
+    assert 3000 < totals["history_bytes"] - before["history_bytes"] < 4500
+    assert 0 < deployment.topic("alpha")["memory_usage_bytes"] < 3000  # without what is kept
+    assert totals["total_memory_usage_bytes"] >= totals["history_bytes"]
+    deployment.stream("beta")
+    totals = deployment.wait_totals(subscribers=1)
+    assert totals["total_memory_usage_bytes"] > totals["history_bytes"]
+
+
+def test_what_waits_for_a_handler(deploy, database):
+    deployment = deploy(database.url).start(publisher=False)
+    slow = deployment.handler_by_hand()
+    slow.send(wire.subscribe(1, "alpha"))
+    slow.next_of(wire.SUBSCRIBED)
+    for _ in range(200):
+        database.publish("alpha", "x" * 7000)
+    database.publish("beta", 1)
+    deployment.wait_totals(published=201)
+    health = deployment.health()
+    depth, = [topic["dispatch_depth"] for topic in health["topics"] if topic["topic"] == "alpha"]
+    assert 0 < depth < 200 and health["totals"]["dispatch_depth"] >= depth
+    assert health["totals"]["total_memory_usage_bytes"] > (200 + depth) * 7000  # kept, and waiting
+    assert deployment.topic("beta")["dispatch_depth"] == 0
+    for _ in range(200):
+        slow.next_of(wire.EVENT)
+    deployment.wait_totals(dispatch_depth=0)
+    assert deployment.topic("alpha")["dispatch_depth"] == 0
 
 
 def test_head_of_health(shared):
@@ -149,6 +220,26 @@ def test_the_broker_away(running):
     answer = running.request("GET", "/healthz")
     assert answer.status == 503 and answer.header("Retry-After")
     assert time.monotonic() - started < 3
+
+
+def test_faults_are_named_to_this_machine_alone(deploy, fragile_cluster, fragile_database):
+    """libpq names host, port, socket and user: strangers get the kind of fault."""
+    deployment = deploy(fragile_database.url).start()
+    fragile_database.close()
+    fragile_cluster.stop()
+    wait_for(lambda: "connection to server" in (deployment.health()["reason"] or ""),
+             "libpq says why")
+    deployment.wait_totals(listen_connected=False, listen_connected_since=None,
+                           notify_connected=False, table_connected=False)
+    for path, key in (("/healthz", "reason"), ("/health", "message")):
+        answer = deployment.request("GET", path)
+        assert answer.status == 503
+        document = json.loads(answer.body)
+        assert document["status"] == "degraded"
+        assert document[key] in ("the LISTEN connection is down", "the query connection is down")
+        for word in (str(fragile_cluster.socket_path), "connection to server", "socket"):
+            assert word.encode() not in answer.body
+    fragile_cluster.start()
 
 
 # --- the status socket ------------------------------------------------------------------------------

@@ -75,9 +75,9 @@ def test_to_a_broker_that_is_behind(pair, database):
         ahead = source.position
         source.cut().connect(two)
         waiting = source.next_block()
-        assert waiting.comments == ["waiting"] and waiting.id == ahead
+        assert waiting.comments == ["waiting"]
     greeting = source.next_block()
-    assert greeting.comments == ["listening alpha"] and greeting.id == ahead
+    assert greeting.comments == ["listening alpha"] and source.position == ahead
     assert source.read_to(49).data == list(range(50))
 
 
@@ -93,10 +93,10 @@ def test_to_a_broker_that_hears_late(pair, database):
         ahead = source.position
         source.cut().connect(two)
         waiting = source.next_block()
-        assert waiting.comments == ["waiting"] and waiting.id == ahead
+        assert waiting.comments == ["waiting"]
         time.sleep(0.2)  # a barrier that does not wait for its marker to be heard is over by now
     greeting = source.next_block()
-    assert greeting.comments == ["listening alpha"] and greeting.id == ahead
+    assert greeting.comments == ["listening alpha"] and source.position == ahead
     assert source.read_to(19).data == list(range(20))
 
 

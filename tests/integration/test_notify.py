@@ -140,6 +140,8 @@ BAD_PAYLOADS = [
     '{"topic":"alpha","data":1,"retry":-1}', '{"topic":"alpha","data":1,"retry":3600001}',
     '{"topic":"alpha","data":1,"retry":1.5}', '{"topic":"alpha","data":1,"retry":"1"}',
     '{"topic":"alpha","data":1,"comment":1}',
+    *(f'{{"topic":"alpha","data":1,"event":"{name}"}}'
+      for name in ("refresh", "close", "error", "open", "position", "end", "state", "\\u0063lose")),
 ]
 
 

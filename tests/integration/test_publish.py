@@ -6,6 +6,8 @@ import os
 import signal
 import time
 
+import pytest
+
 from cluster import Listener
 from test_notify import SHARDS, fnv1a_32
 from waiting import wait_for
@@ -52,12 +54,31 @@ def test_the_type_and_unknown_keys(shared):
     assert stream.next_event().event == "message"
     assert shared.post("alpha", '{"data":3,"event":"' + "t" * 255 + '"}').status == 200
     assert stream.next_event().event == "t" * 255
-    # Publishers of this door cannot set what the envelope of NOTIFY can.
-    body = '{"data":4,"topic":"beta","id":"own","retry":1,"comment":"c","text":true,"other":[]}'
+    body = '{"data":4,"topic":"beta","other":[]}'
+    assert shared.post("alpha", body).body == b'{"topic":"alpha","data":4}'
+    assert stream.next_event().data == "4"
+    stream.close()
+
+
+def test_what_the_envelope_of_notify_can(shared):
+    stream = shared.stream()
+    body = '{"data":"two\\nlines","id":"own","retry":1500,"comment":"a note","text":true}'
     assert shared.post("alpha", body).status == 200
     block = stream.next_event()
-    assert block.data == "4" and "~" not in block.id and not block.comments and not block.retry
+    assert block.data == "two\nlines" and block.id.endswith("~own")
+    assert block.comments == ["a note"] and block.retry == "1500"
+    assert shared.post("alpha", body.replace(',"text":true', "")).status == 200
+    assert stream.next_event().data == '"two\\nlines"'
     stream.close()
+
+
+@pytest.mark.parametrize("fields, names", [
+    ('"retry":-1', '"retry"'), ('"retry":1.5', '"retry"'), ('"retry":"1"', '"retry"'),
+    ('"retry":1e99', '"retry"'), ('"id":1', '"id"'), ('"id":"a\\nb"', '"id"'),
+    ('"comment":[]', '"comment"'), ('"text":1', '"text"')])
+def test_fields_that_cannot_be(shared, fields, names):
+    answer = shared.post("alpha", '{"data":"x",' + fields + "}")
+    assert answer.status == 400 and names in answer.body.decode(), answer
 
 
 def test_the_last_of_duplicate_keys_wins(shared):

@@ -10,6 +10,7 @@ import signal
 import socket
 import stat
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -21,33 +22,70 @@ import run_instance
 from run_instance import ROOT, free_port, new_run, processes, start, wait_for
 
 
+class Kept:
+    """What tests hand on, because it takes seconds to make: a RUN with its cluster, and an instance
+    that runs on it. A test that fails hands on nothing."""
+
+    def __init__(self):
+        self.directory = None
+        self.instance = None
+
+    def run(self):
+        """Its path is a nasty one."""
+        if self.directory is None:
+            self.directory = new_run()
+        return self.directory / "it's a [run] \"dir\""
+
+    def running(self):
+        if self.instance is None or not self._is_well():
+            run_instance.kill_processes(self.run())
+            self.instance = None
+            new = start(self.run())
+            new.await_ready()
+            self.instance = new
+        return self.instance
+
+    def _is_well(self):
+        return self.instance.process.poll() is None and (self.run() / "env").exists()
+
+    def discard(self):
+        if self.directory is not None:
+            run_instance.kill_processes(self.directory)
+            shutil.rmtree(self.directory, ignore_errors=True)
+        self.directory = self.instance = None
+
+
 @pytest.fixture(scope="module")
-def run():
-    """One RUN for the whole module: its cluster is made once, its path is a nasty one."""
-    directory = new_run()
-    yield directory / "it's a [run] \"dir\""
-    shutil.rmtree(directory, ignore_errors=True)
+def kept():
+    new = Kept()
+    yield new
+    try:
+        if new.instance is not None:
+            new.instance.stop()
+    finally:
+        new.discard()
+
+
+@pytest.fixture(autouse=True)
+def no_failure_is_handed_on(kept, request):
+    before = request.session.testsfailed
+    yield
+    if request.session.testsfailed > before:
+        kept.discard()
 
 
 @pytest.fixture
-def instance(run, request):
-    """A running instance on RUN: kept from test to test while it is well, else started again."""
-    module = request.module
-    kept = getattr(module, "kept_instance", None)
-    if kept is None or kept.process.poll() is not None or not (run / "env").exists():
-        if kept is not None:
-            kept.stop(signal.SIGKILL)
-        module.kept_instance = kept = start(run)
-        kept.await_ready()
-    return kept
+def run(kept):
+    """A RUN on which nothing runs."""
+    if kept.instance is not None:
+        kept.instance.stop()
+        kept.instance = None
+    return kept.run()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def stop_kept_instance(request):
-    yield
-    kept = getattr(request.module, "kept_instance", None)
-    if kept is not None:
-        kept.stop()
+@pytest.fixture
+def instance(kept):
+    return kept.running()
 
 
 class Stream:
@@ -244,7 +282,8 @@ def test_a_killed_postgres_comes_back(instance):
     wait_for(lambda: goes_through(instance.url), 15, "events flow again")
 
 
-def test_killed_itself_its_children_die_and_a_second_start_works(instance, run):
+def test_killed_itself_its_children_die_and_a_second_start_works(instance):
+    run = instance.run
     os.kill(instance.pid("run"), signal.SIGKILL)
     instance.end()
     # Not a moment's pause: the second start has to cope with what is still dying.
@@ -260,8 +299,9 @@ def test_killed_itself_its_children_die_and_a_second_start_works(instance, run):
         second.stop(signal.SIGKILL)
 
 
-def test_a_start_believes_no_stale_pid_and_no_stale_socket(instance, run):
+def test_a_start_believes_no_stale_pid_and_no_stale_socket(instance):
     """Everything was killed at once; by now all pids belong to somebody else."""
+    run = instance.run
     names = ("lighttpd", "broker", "postgres", "run")
     pids = [instance.pid(name) for name in names]
     os.kill(pids[-1], signal.SIGSTOP)
@@ -290,6 +330,35 @@ def test_a_start_believes_no_stale_pid_and_no_stale_socket(instance, run):
         bystander.wait()
 
 
+# --- the tests themselves --------------------------------------------------------------------------
+
+def test_one_that_does_not_stop_is_cleared_away(kept):
+    """What a test leaves behind, whatever its state, does not fail the next one."""
+    stuck = kept.running()
+    pid = stuck.pid("run")
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(AssertionError, match="not stopped within 0.5 s: .*tools/run"):
+        os.killpg(stuck.process.pid, signal.SIGINT)
+        stuck.end(0.5)
+    assert not processes(str(stuck.run))
+    again = kept.running()
+    assert again is not stuck and goes_through(again.url)
+
+
+def test_stopped_though_the_tests_run_in_the_background(kept):
+    """As a script's background job, which has SIGINT ignored: so would all that it starts."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        other = start(new_run() / "run", DATABASE_URL=kept.running().env()["DATABASE_URL"])
+        other.await_ready()
+        status, _ = other.stop(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert status == 0
+    assert_nothing_left(other)
+    shutil.rmtree(other.run.parent)
+
+
 # --- several instances ---------------------------------------------------------------------------
 
 def test_a_second_start_on_the_same_run_leaves_the_first_alone(instance):
@@ -315,6 +384,106 @@ def test_two_instances_on_one_postgres(instance):
         assert_nothing_left(other)
         shutil.rmtree(directory)
     assert goes_through(instance.url)
+
+
+# --- secrets -----------------------------------------------------------------------------------------
+
+class Watch(threading.Thread):
+    """Looks at all command lines as fast as it can, as any user may, for a word."""
+
+    def __init__(self, word):
+        super().__init__(daemon=True)
+        self.word = word.encode()
+        self.seen = set()
+        self.is_over = False
+        self.start()
+
+    def run(self):
+        while not self.is_over:
+            for entry in os.scandir("/proc"):
+                if entry.name.isdigit():
+                    with contextlib.suppress(OSError):
+                        command = pathlib.Path(entry.path, "cmdline").read_bytes()
+                        if self.word in command:
+                            self.seen.add(command)
+
+    def end(self):
+        self.is_over = True
+        self.join()
+        return self.seen
+
+
+def test_a_password_is_in_no_command_line_and_no_log(instance):
+    directory = new_run()
+    watch = Watch("hunter2")
+    other = start(directory / "run", DATABASE_URL=instance.env()["DATABASE_URL"] + "&password=hunter2",
+                  PGSSE_LOG_LEVEL="debug")
+    try:
+        other.await_ready()
+        assert goes_through(other.url)
+        os.kill(other.pid("broker"), signal.SIGKILL)
+        wait_for(lambda: goes_through(other.url), 10, "events flow again")
+        logs = {path.name: path.read_text() for path in other.run.glob("*.log")}
+        assert "hunter2" in other.env()["DATABASE_URL"]
+    finally:
+        other.stop()
+        shutil.rmtree(directory)
+    assert not watch.end()
+    assert "broker.log" in logs and not [name for name, text in logs.items() if "hunter2" in text]
+
+
+# --- descriptors -------------------------------------------------------------------------------------
+
+EVENT_SOURCE = {"Accept": "text/event-stream"}
+
+
+def open_until_full(url, most):
+    """Streams, until one is refused: they, and the refusal's response."""
+    streams = []
+    for _ in range(most):
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+        connection.request("GET", "/topics/many/events")
+        response = connection.getresponse()
+        if response.status != 200:
+            return streams, response
+        streams.append((connection, response))
+    raise AssertionError(f"{most} streams, and none was refused")
+
+
+def test_streams_are_refused_before_descriptors_run_out(kept):
+    """With 256 of them lighttpd would spin and answer nobody; so it does not come to that."""
+    directory = new_run()
+    other = start(directory / "run", DATABASE_URL=kept.running().env()["DATABASE_URL"],
+                  descriptors=256)
+    try:
+        other.read_until("ulimit -Hn is 256: 90 streams at a time, at most")
+        other.await_ready()
+        streams, refusal = open_until_full(other.url, 120)
+        assert 45 <= len(streams) <= 90
+        assert refusal.status == 503 and refusal.headers["Retry-After"]
+        assert b"too many streams" in refusal.read()
+        request = urllib.request.Request(f"{other.url}/topics/many/events", headers=EVENT_SOURCE)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert answer.status == 200
+            assert re.fullmatch(rb"retry: \d+\n: too many [^\n]*\nevent: close\ndata: {}\n\n",
+                                answer.read())
+        before = cpu_seconds(other.pid("lighttpd"))
+        for _ in range(20):
+            with urllib.request.urlopen(f"{other.url}/healthz", timeout=2) as answer:
+                assert answer.status == 200
+            assert publish(other.url, "other") == 200
+        time.sleep(1)  # nothing is to happen
+        assert cpu_seconds(other.pid("lighttpd")) - before < 0.5
+        streams.pop()[0].close()
+        wait_for(lambda: goes_through(other.url), 5, "there is room again")
+    finally:
+        other.stop()
+        shutil.rmtree(directory)
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 # --- what cannot work says so in one line ----------------------------------------------------------
@@ -372,6 +541,62 @@ def test_a_database_that_cannot_be_reached():
     with refused(r"pgsse: cannot use the database of DATABASE_URL: .*",
                  DATABASE_URL=f"postgresql://nobody@127.0.0.1:{free_port()}/none"):
         pass
+
+
+@pytest.mark.parametrize("url", ["hunter2", "postgresql://u:hunter2/x@h/d", "password='hunter2"])
+def test_a_database_url_that_is_none(url):
+    with refused(r"pgsse: cannot use the database of DATABASE_URL: (?!.*hunter2).*database_url: .*",
+                 status=78, DATABASE_URL=url):
+        pass
+
+
+def test_too_few_descriptors():
+    with refused(r"pgsse: at least 128 descriptors are needed, ulimit -Hn is 100", descriptors=100):
+        pass
+
+
+def test_a_run_that_everybody_may_write_to():
+    directory = new_run()
+    (directory / "run").mkdir()
+    (directory / "run").chmod(0o777)
+    with refused(r"pgsse: everybody may write to .*/run: choose another RUN", run=directory / "run"):
+        pass
+    (directory / "run").chmod(0o755)
+    directory.chmod(0o777)
+    with refused(r"pgsse: everybody may write to .*: choose another RUN", run=directory / "run"):
+        pass
+    shutil.rmtree(directory)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+@pytest.mark.parametrize("theirs", [".", "run"])
+def test_a_run_of_another_user(theirs):
+    """There he could have put a link in the place of a log, to be written to as root."""
+    directory = new_run()
+    run, victim = directory / "run", directory / "victim"
+    victim.write_text("untouched")
+    run.mkdir()
+    (run / "broker.log").symlink_to(victim)
+    os.chown(directory / theirs, 65534, 65534)
+    with refused(r"pgsse: .*/run (belongs to nobody|lies in .*, which belongs to nobody): .*", run=run):
+        pass
+    assert victim.read_text() == "untouched"
+    shutil.rmtree(directory)
+
+
+def test_a_cluster_whose_version_is_none(run):
+    """The file belongs to the server's user, and what is found with it runs as ourselves."""
+    version = run / "postgres" / "data" / "PG_VERSION"
+    instance = start(run)
+    instance.await_ready()
+    instance.stop()
+    before = version.read_text()
+    version.write_text("../../../tmp/evil\n")
+    try:
+        status, output = start(run).end()
+        assert status == 1 and re.fullmatch(r"pgsse: .*/PG_VERSION names no version", output)
+    finally:
+        version.write_text(before)
 
 
 def test_a_database_of_another_encoding_is_not_retried(instance):

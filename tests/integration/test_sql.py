@@ -11,8 +11,8 @@ import pytest
 
 import run_instance
 from cluster import Cluster
-from schema import (SQL, column, fixture_durable, install, installed, refusal, run_script,
-                    uninstall, value)
+from schema import (SQL, column, drop_schema, fixture_durable, install, installed, old_script,
+                    refusal, run_script, uninstall, value)
 
 __all__ = ["fixture_durable"]
 
@@ -33,7 +33,7 @@ def test_again_and_again(durable):
     for _ in range(2):
         install(durable)
     assert column(durable, OBJECTS) == objects
-    assert value(durable, "SELECT pgsse.version()") == 1
+    assert value(durable, "SELECT pgsse.version()") == 4
     assert column(durable, "SELECT id FROM pgsse.history('alpha')") == [first] == [2]
     assert column(durable, "SELECT pgsse.subscriptions('ann')") == ["alpha"]
     assert value(durable, "SELECT pgsse.publish('alpha', '2')") == 3
@@ -46,11 +46,11 @@ def test_what_is_missing_is_made(durable):
     durable.execute("""
         DROP VIEW pgsse.topics, pgsse.status; DROP TABLE pgsse.subscriptions, pgsse.seen;
         DROP INDEX pgsse.events_topic_id; DROP TRIGGER guard ON pgsse.events;
-        DROP FUNCTION pgsse.prune; DROP SEQUENCE pgsse.event_id;
+        DROP FUNCTION pgsse.prune, pgsse._is_path_name; DROP SEQUENCE pgsse.event_id;
         CREATE OR REPLACE FUNCTION pgsse.version() RETURNS integer LANGUAGE sql AS 'SELECT 0'""")
     install(durable)
     assert column(durable, OBJECTS) == objects
-    assert value(durable, "SELECT pgsse.version()") == 1
+    assert value(durable, "SELECT pgsse.version()") == 4
     assert value(durable, "SELECT pgsse.publish('alpha', '3')") == 4, "no id is used twice"
 
 
@@ -81,7 +81,7 @@ def test_beside_who_reads_before_he_publishes(durable):
 def test_what_was_granted_stays(durable):
     durable.execute("REVOKE USAGE ON SCHEMA pgsse FROM PUBLIC;"
                     " REVOKE EXECUTE ON FUNCTION pgsse.notify(text, json, text, text, integer,"
-                    " text, boolean) FROM PUBLIC")
+                    " text, boolean, text) FROM PUBLIC")
     grants = ("SELECT nspacl::text FROM pg_namespace WHERE nspname = 'pgsse' UNION ALL"
               " SELECT proacl::text FROM pg_proc WHERE proname = 'notify'")
     before = column(durable, grants)
@@ -107,10 +107,10 @@ def run_script_impatiently(database):
 
 def test_a_newer_one_is_left_alone(durable):
     durable.execute("CREATE OR REPLACE FUNCTION pgsse.version() RETURNS integer LANGUAGE sql"
-                    " AS 'SELECT 2'")
+                    " AS 'SELECT 5'")
     status, said = run_script(durable)
-    assert status == 3 and "version 2 of the schema pgsse is installed" in said
-    assert value(durable, "SELECT pgsse.version()") == 2
+    assert status == 3 and "version 5 of the schema pgsse is installed" in said
+    assert value(durable, "SELECT pgsse.version()") == 5
 
 
 def test_all_or_nothing(database):
@@ -156,6 +156,146 @@ def test_uninstall(database):
         uninstall(database)
         install(database)
         assert value(database, "SELECT pgsse.publish('alpha', '1')") == 2
+
+
+def test_ids_of_a_schema_that_is_installed_again(database):
+    """They are above all that the first one gave, and who comes with one of those is told."""
+    for _ in range(2):
+        install(database, first_id=None)
+        clock = value(database, "SELECT extract(epoch FROM clock_timestamp()) * 1000000")
+        start = value(database, "SELECT pgsse.head()")
+        old = column(database, "SELECT pgsse.publish('alpha', '1') FROM generate_series(1, 5)")
+        assert old == [start + n for n in range(1, 6)] and clock - 10**8 < start < clock < 2**53
+        uninstall(database)
+    install(database, first_id=None)
+    start = value(database, "SELECT pgsse.head()")
+    assert start > old[-1]
+    new = column(database, "SELECT pgsse.publish('alpha', '1') FROM generate_series(1, 5)")
+    for topics, gap in ((None, [(start, None, True)]), (["alpha"], [(start, None, True)]), ([], [])):
+        rows = database.execute("SELECT id, topic, is_floor FROM pgsse.page(%s, NULL, %s)",
+                                (old[0], topics))
+        assert rows[:1] == gap
+    for place in (0, 1, start, new[0]):
+        assert True not in column(database, f"SELECT is_floor FROM pgsse.page({place})")
+    uninstall(database)
+
+
+VERSION_1 = """
+    DROP TABLE pgsse.leaps;
+    ALTER TABLE pgsse.state DROP COLUMN written_by;
+    UPDATE pgsse.state SET timeline = left(pg_walfile_name(pg_current_wal_lsn()), 8);
+    CREATE OR REPLACE FUNCTION pgsse.version() RETURNS integer LANGUAGE sql AS 'SELECT 1'"""
+
+
+def test_version_1_is_raised_in_place(durable):
+    ids = column(durable, "SELECT pgsse.publish('alpha', '1') FROM generate_series(1, 3)")
+    objects = column(durable, OBJECTS)
+    durable.execute(VERSION_1)
+    install(durable)
+    assert column(durable, OBJECTS) == objects
+    assert value(durable, "SELECT pgsse.version()") == 4
+    assert value(durable, "SELECT pgsse.publish('alpha', '2')") == ids[-1] + 1
+    assert column(durable, "SELECT id FROM pgsse.page(2)") == [3, 4, 5]
+
+
+OLD_STATE = """
+    SELECT pgsse.publish('alpha', to_json(n)) FROM generate_series(1, 5) n;
+    SELECT pgsse.publish('old*', '1'), pgsse.prune(keep => 3), pgsse.subscribe('ann', 'alpha');
+    INSERT INTO pgsse.subscriptions VALUES ('ann', 'old*');
+    CREATE TABLE t (a integer); CREATE TRIGGER tell AFTER INSERT ON t
+        FOR EACH ROW EXECUTE FUNCTION pgsse.publish_row('rows', 'a')"""
+FILES = """SELECT pg_relation_filenode(c) FROM unnest('{pgsse.events,pgsse.floors,
+    pgsse.subscriptions}'::regclass[]) c"""
+
+
+@pytest.fixture(name="older", params=[1, 2, 3])
+def fixture_older(database, request):
+    """A database with that version of the schema, and something in it."""
+    script = old_script(request.param)
+    if script is None:
+        pytest.skip("no history of the repository is here")
+    done = subprocess.run(["psql", "-Xq", "-d", database.url], input=script, capture_output=True,
+                          text=True, check=True)
+    assert done.stderr == ""
+    assert value(database, "SELECT pgsse.version()") == request.param
+    database.execute(OLD_STATE)
+    yield database
+    database.close()
+    drop_schema(database, "DROP SCHEMA pgsse CASCADE; DROP TABLE t")
+
+
+def test_older_versions_are_raised_in_place(older, cluster):
+    """Rows stay where they are, and are of the tenant ''; it ends as a new one does."""
+    events = older.execute("SELECT id, topic, data::text FROM pgsse.events ORDER BY id")
+    head, files = value(older, "SELECT pgsse.head()"), column(older, FILES)
+    for _ in range(2):
+        install(older)
+        assert column(older, FILES) == files
+    assert older.execute("SELECT id, topic, data::text FROM pgsse.history('alpha')"
+                         " UNION ALL SELECT id, topic, data::text FROM pgsse.history('old*')"
+                         " ORDER BY id") == events
+    assert older.execute("SELECT topic, id, tenant FROM pgsse.floors") == [
+        ("alpha", events[0][0] - 1, "")]
+    assert column(older, "SELECT pgsse.subscriptions('ann')") == ["alpha", "old*"]
+    assert value(older, "SELECT pgsse.unsubscribe('ann', 'old*')") is True
+    older.execute("INSERT INTO t VALUES (1); SELECT pgsse.notify('alpha', '1');"
+                  " SELECT pgsse.publish_many('[{\"topic\":\"alpha\",\"data\":1}]')")
+    assert value(older, "SELECT pgsse.head()") == head + 2
+    new = cluster.create_database()
+    with installed(new):
+        new.execute("CREATE TABLE t (a integer); CREATE TRIGGER tell AFTER INSERT ON t"
+                    " FOR EACH ROW EXECUTE FUNCTION pgsse.publish_row('rows', 'a')")
+        assert column(older, OBJECTS) == column(new, OBJECTS)
+        assert older.execute(SHAPES) == new.execute(SHAPES)
+    cluster.give_back(new)
+
+
+SHAPES = """
+    SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
+    WHERE indrelid::regclass::text LIKE 'pgsse.%' UNION ALL
+    SELECT attrelid::regclass::text, attname || ' ' || atttypid::regtype || ' ' || attnotnull
+    FROM pg_attribute WHERE attrelid::regclass::text LIKE 'pgsse.%' AND attnum > 0
+    ORDER BY 1, 2"""
+
+
+def test_an_upgrade_keeps_what_was_granted(older):
+    """Though a function with one more parameter is a new one."""
+    publish = "pgsse.publish(text, json, text, text, integer, text, boolean{})"
+    older.execute(f"""
+        CREATE ROLE app; CREATE ROLE "App's";
+        REVOKE EXECUTE ON FUNCTION {publish.format('')} FROM PUBLIC;
+        GRANT EXECUTE ON FUNCTION {publish.format('')} TO app WITH GRANT OPTION;
+        GRANT EXECUTE ON FUNCTION pgsse.subscribe(text, text) TO "App's" """)
+    try:
+        install(older)
+        for role, call, option, may in (
+                ("app", publish.format(", text"), " WITH GRANT OPTION", True),
+                ("App's", publish.format(", text"), "", False),
+                ("App's", "pgsse.subscribe(text, text, text)", "", True),
+                ("App's", "pgsse.subscribe(text, text, text)", " WITH GRANT OPTION", False)):
+            assert value(older, "SELECT has_function_privilege(%s, %s, %s)",
+                         (role, call, f"EXECUTE{option}")) is may, (role, call, option)
+        assert value(older, "SELECT proacl FROM pg_proc WHERE oid = 'pgsse.history'::regproc") is None
+    finally:
+        older.execute("DROP OWNED BY app, \"App's\"; DROP ROLE app, \"App's\"")
+
+
+def test_an_upgrade_takes_nothing_of_others(older):
+    """A view that calls a function which gets another parameter: nothing happens."""
+    older.execute("CREATE VIEW mine AS SELECT * FROM pgsse.history('alpha')")
+    version, objects = value(older, "SELECT pgsse.version()"), column(older, OBJECTS)
+    status, said = run_script(older)
+    assert status == 3 and "mine" in said
+    assert value(older, "SELECT pgsse.version()") == version
+    assert column(older, OBJECTS) == objects
+    older.execute("DROP VIEW mine")
+
+
+def test_uninstall_of_older_versions(older):
+    older.execute("DROP TABLE t")
+    uninstall(older)
+    assert column(older, OBJECTS) == []
+    older.execute("CREATE SCHEMA pgsse; CREATE TABLE t ()")
 
 
 def test_uninstall_takes_nothing_of_others(durable):
@@ -221,9 +361,15 @@ def test_a_dump_can_be_restored(durable, cluster):
                    check=True, stdout=subprocess.DEVNULL)
     install(other)
     assert column(other, OBJECTS) == column(durable, OBJECTS)
-    assert value(other, "SELECT pgsse.publish('alpha', '1')") == ids[-1] + 1
-    other.execute("UPDATE pgsse.state SET timeline = NULL")
-    assert value(other, "SELECT pgsse.publish('alpha', '1')") > 10**9
+    assert value(other, "SELECT pgsse.head()") == ids[-1]
+    first = value(other, "SELECT pgsse.publish('alpha', '1')")
+    assert first > 10**15, "what was given after the dump is left out"
+    other.execute("VACUUM (FULL, FREEZE) pgsse.state")
+    assert value(other, "SELECT pgsse.publish('alpha', '1')") == first + 1
+    told = "SELECT id, topic FROM pgsse.page(%s, NULL, '{alpha}') WHERE is_floor"
+    assert other.execute(told, (ids[-1],)) == []
+    assert other.execute(told, (ids[-1] + 1,)) == [(first - 1, None)]
+    assert other.execute(told, (first,)) == []
     assert column(other, "SELECT id FROM pgsse.floors") == ids[:1]
     other.close()
 
@@ -244,10 +390,11 @@ def test_who_may_what(durable, stranger):
 
 def statement(name):
     """What the broker runs, from its source."""
-    source = (SQL.parent / "broker" / "table.c").read_text()
-    text = re.search(rf'\b{name}(?:\[\] =)?((?:\s|PATIENCE|"(?:[^"\\]|\\.)*")+)', source)[1]
-    words = re.findall(r'PATIENCE|"(?:[^"\\]|\\.)*"', text)
-    return "".join(statement(word) if word == "PATIENCE" else json.loads(word) for word in words)
+    source = "".join((SQL.parent / "broker" / file).read_text()
+                     for file in ("table.c", "table_result.h")).replace("\\\n", " ")
+    text = re.search(rf"^#define {name} (.*)$|\b{name}\[\] =([^;]*);", source, re.M)
+    words = re.findall(r'[A-Z_]{4,}|"(?:[^"\\]|\\.)*"', text[1] or text[2])
+    return "".join(json.loads(word) if word[0] == '"' else statement(word) for word in words)
 
 
 def test_what_the_broker_needs(durable, stranger):
@@ -265,7 +412,7 @@ def test_what_the_broker_needs(durable, stranger):
                 cursor.execute("EXECUTE look_statement ('9000')")
         durable.execute("GRANT SELECT ON pgsse.subscriptions TO stranger")
         cursor.execute("EXECUTE look_statement ('9000')")
-        assert cursor.fetchall()[0][:2] == (1, 4)
+        assert cursor.fetchall()[0][:2] == (4, 4)
         for topics in ("NULL", "'{alpha}'"):
             cursor.execute(f"EXECUTE page_statement ('9000', 2, 4, {topics}, 10, 1000)")
             assert [row[:3] for row in cursor.fetchall()] == [
@@ -354,7 +501,7 @@ def test_make_run_installs_it_in_its_own_database_only(database):
         with contextlib.closing(psycopg2.connect(instance.env()["DATABASE_URL"])) as connection:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pgsse.version()")
-                assert cursor.fetchone() == (1,)
+                assert cursor.fetchone() == (4,)
         assert instance.stop()[0] == 0
         instance = run_instance.start(run, DATABASE_URL=database.url)
         instance.await_ready()
@@ -365,8 +512,8 @@ def test_make_run_installs_it_in_its_own_database_only(database):
 
 
 def test_what_the_scripts_say(database):
-    """As README has it: one line, and nothing with -q."""
-    for name, said in (("pgsse.sql", "pgsse: version 1 of the schema is installed\n"),
+    """One line, and nothing with -q."""
+    for name, said in (("pgsse.sql", "pgsse: version 4 of the schema is installed\n"),
                        ("uninstall.sql", "pgsse: the schema is gone\n")):
         done = subprocess.run(["psql", "-X", "-f", SQL / name, database.url], capture_output=True,
                               check=True, text=True)

@@ -215,10 +215,10 @@ def test_many_pairs(durable):
 
 def rechecks(database, *statements):
     """The users whose streams are to be looked at after that."""
-    listener = Listener(database, ["forge_events"])
+    listener = Listener(database, ["pgsse_hint"])
     for statement in statements:
         database.execute(statement)
-    database.execute("NOTIFY forge_events, 'end'")
+    database.execute("NOTIFY pgsse_hint, 'end'")
     heard = listener.heard(1)
     while heard[-1][1] != "end":
         heard = listener.heard(len(heard) + 1)
@@ -273,7 +273,7 @@ def test_views(durable):
     assert durable.execute("SELECT version, head, events, first_id, last_id, last_at,"
                            " subscriptions, removed_up_to, publishers_waiting"
                            " FROM pgsse.status") == [
-                               (1, 1, 0, None, None, None, 0, None, 0)]
+                               (4, 1, 0, None, None, None, 0, None, 0)]
     publish(durable, "alpha", 120)
     publish(durable, "beta", 1)
     prune(durable, "keep => 110")

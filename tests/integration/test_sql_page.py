@@ -16,33 +16,33 @@ END = 2**63 - 1
 INJECTION = "'); DROP TABLE pgsse.events; --"
 
 
-def page(database, after, up_to=None, topics=None, rows=1000, size=4194304):
-    """[(id, topic)] of its floors, by id, [(id, topic)] of its events, and has_more."""
-    answer = database.execute(
-        "SELECT id, topic, is_floor, has_more FROM pgsse.page(%s, %s, %s, %s, %s)",
-        (after, up_to, topics, rows, size))
+def page(database, after, up_to=None, topics=None, rows=1000, size=4194304, tenants=None):
+    """[(id, topic)] of its floors, by id, [(id, topic)] of its events, and where it ends if there is
+    more, else None."""
+    answer = database.execute("SELECT id, topic, is_floor FROM pgsse.page(%s, %s, %s, %s, %s, %s)",
+                              (after, up_to, topics, rows, size, tenants))
     floors = sorted(row[:2] for row in answer if row[2])
-    events = [row[:2] for row in answer if not row[2]]
-    assert [row[2] for row in answer] == [True] * len(floors) + [False] * len(events)
-    assert not any(has_more for _, _, is_floor, has_more in answer if is_floor)
-    assert len({has_more for _, _, is_floor, has_more in answer if not is_floor}) <= 1
+    events = [row[:2] for row in answer if row[2] is False]
+    ends = [number for number, topic, is_floor in answer if is_floor is None and topic is None]
+    assert [row[2] for row in answer] == (
+        [True] * len(floors) + [False] * len(events) + [None] * len(ends))
     assert all(number > after for number, _ in floors + events)
     assert [number for number, _ in events] == sorted({number for number, _ in events})
-    assert len(events) <= rows
-    return floors, events, bool(events) and answer[-1][3]
+    assert len(events) <= rows and len(ends) <= 1
+    assert all(number > after and (not events or number >= events[-1][0]) for number in ends)
+    return floors, events, ends[0] if ends else None
 
 
 def read_all(database, after=0, **limits):
     """The events of all pages, and how many each page had; floors are where they have to be."""
     told, _, _ = page(database, after, **limits)
-    events, sizes, has_more = [], [], True
-    while has_more:
-        floors, found, has_more = page(database, after, **limits)
+    events, sizes = [], []
+    while after is not None:
+        floors, found, end = page(database, after, **limits)
         assert floors == [floor for floor in told if floor[0] > after]
-        assert found or not has_more
         events += found
         sizes.append(len(found))
-        after = found[-1][0] if found else after
+        after = end
     return events, sizes
 
 
@@ -64,10 +64,11 @@ def test_what_an_event_and_a_floor_are(durable):
         pgsse.publish('alpha', '{ "b":1,"a":\t1.0 }', 'paid', 'o.7', 5, E'two\nlines', true)""")
     prune(durable, "keep => 1")
     assert durable.execute("SELECT id, topic, is_floor, type, data::text, publisher_id, retry,"
-                           " comment, is_text, has_more FROM pgsse.page(0, NULL, NULL)") == [
-        (2, "beta", True, None, None, None, None, None, None, False),
-        (3, "beta", False, "message", "1", None, None, None, False, False),
-        (4, "alpha", False, "paid", '{ "b":1,"a":\t1.0 }', "o.7", 5, "two\nlines", True, False)]
+                           " comment, is_text, tenant FROM pgsse.page(0, NULL, NULL)") == [
+        (2, "beta", True, None, None, None, None, None, None, ""),
+        (3, "beta", False, "message", "1", None, None, None, False, ""),
+        (4, "alpha", False, "paid", '{ "b":1,"a":\t1.0 }', "o.7", 5, "two\nlines", True, "")]
+    assert durable.execute("SELECT * FROM pgsse.page(2, NULL, NULL, 1)")[1:] == [(3, *[None] * 9)]
 
 
 def test_pages_follow_each_other(durable):
@@ -91,15 +92,15 @@ def test_of_some_topics(durable):
     assert ids(durable, 0, topics=[]) == [] and ids(durable, 0, topics=[None]) == []
     assert ids(durable, alpha[1], alpha[3], ["alpha"]) == alpha[2:4]
     assert ids(durable, 0, topics=["alpha", "beta"], rows=4) == sorted(alpha + beta)[:4]
-    assert page(durable, 0, topics=["alpha"], rows=5)[2] is False
-    assert page(durable, 0, topics=["alpha"], rows=4)[2] is True
+    assert page(durable, 0, topics=["alpha"], rows=5)[2] is None
+    assert page(durable, 0, topics=["alpha"], rows=4)[2] == alpha[4] - 1
 
 
 @pytest.mark.parametrize("topics", [None, ["alpha", "beta"]])
 def test_up_to(durable, topics):
     numbers = publish(durable, "alpha", 3) + publish(durable, "beta", 3)
     assert ids(durable, numbers[0], numbers[3], topics) == numbers[1:4]
-    assert page(durable, numbers[0], numbers[3], topics)[2] is False, "what is behind is not asked"
+    assert page(durable, numbers[0], numbers[3], topics)[2] is None, "what is behind is not asked"
     assert ids(durable, numbers[3], numbers[3], topics) == []
     assert ids(durable, numbers[4], numbers[3], topics) == []
     assert ids(durable, numbers[4], END, topics) == numbers[5:]
@@ -181,11 +182,11 @@ EVENTS = [(7, "beta"), (8, "alpha"), (9, "gamma")]
 
 
 def test_floors_come_first(pruned):
-    assert page(pruned, 0) == (FLOORS, EVENTS, False)
+    assert page(pruned, 0) == (FLOORS, EVENTS, None)
     for topics in (["alpha"], ["beta", "alpha"], ["gamma", "nobody"], ["alpha", None, "alpha"], []):
         assert page(pruned, 0, topics=topics) == (
             [row for row in FLOORS if row[1] in topics],
-            [row for row in EVENTS if row[1] in topics], False)
+            [row for row in EVENTS if row[1] in topics], None)
 
 
 @pytest.mark.parametrize("topics", [None, ["alpha", "beta", "gamma"]])
@@ -206,18 +207,18 @@ def test_a_floor_behind_up_to_is_told_as_well(durable, topics):
     publish(durable, "beta", 2)
     prune(durable, "keep => 1")
     floors = [(5, "alpha"), (7, "beta")]
-    assert page(durable, 2, 4, topics) == (floors, [], False)
-    assert page(durable, 2, 6, topics) == (floors, [(6, "alpha")], False)
-    assert page(durable, 5, 5, topics) == (floors[1:], [], False)
+    assert page(durable, 2, 4, topics) == (floors, [], None)
+    assert page(durable, 2, 6, topics) == (floors, [(6, "alpha")], None)
+    assert page(durable, 5, 5, topics) == (floors[1:], [], None)
 
 
 @pytest.mark.parametrize("topics", [None, ["alpha", "beta", "gamma"]])
 def test_a_floor_is_no_row_and_has_no_bytes(pruned, topics):
     """So a page with floors on it gets as far as one without."""
-    assert page(pruned, 0, topics=topics, rows=2) == (FLOORS, EVENTS[:2], True)
-    assert page(pruned, 0, topics=topics, rows=3) == (FLOORS, EVENTS, False)
+    assert page(pruned, 0, topics=topics, rows=2) == (FLOORS, EVENTS[:2], 8)
+    assert page(pruned, 0, topics=topics, rows=3) == (FLOORS, EVENTS, None)
     assert read_all(pruned, topics=topics, size=1) == (EVENTS, [1, 1, 1])
-    assert page(pruned, 0, topics=topics, rows=3, size=3) == (FLOORS, EVENTS, False)
+    assert page(pruned, 0, topics=topics, rows=3, size=3) == (FLOORS, EVENTS, None)
 
 
 def test_too_many_floors(durable):
@@ -228,33 +229,35 @@ def test_too_many_floors(durable):
     prune(durable, "keep => 1")
     floors = [(2 * number + 2, topic) for number, topic in enumerate(topics)]
     events = [(number + 1, topic) for number, topic in floors]
-    assert page(durable, 0, rows=5) == (floors, events, False)
-    assert page(durable, 0, rows=4) == ([(10, None)], events[:4], True)
-    assert page(durable, 0, rows=1) == ([(10, None)], events[:1], True)
-    assert page(durable, 0, 0, rows=1) == ([(10, None)], [], False)
-    assert page(durable, 2, rows=4) == (floors[1:], events[:4], True)
-    assert page(durable, 8, rows=1) == (floors[4:], events[3:4], True)
-    assert page(durable, 10, rows=1) == ([], events[4:], False)
-    assert page(durable, 0, topics=topics, rows=1) == (floors, events[:1], True)
+    assert page(durable, 0, rows=5) == (floors, events, None)
+    assert page(durable, 0, rows=4) == ([(10, None)], events[:4], 10)
+    assert page(durable, 0, rows=1) == ([(10, None)], events[:1], 4)
+    assert page(durable, 0, 0, rows=1) == ([(10, None)], [], None)
+    assert page(durable, 2, rows=4) == (floors[1:], events[:4], 10)
+    assert page(durable, 8, rows=1) == (floors[4:], events[3:4], 10)
+    assert page(durable, 10, rows=1) == ([], events[4:], None)
+    assert page(durable, 0, topics=topics, rows=1) == (floors, events[:1], 4)
 
 
 def test_a_prune_between_two_pages(durable):
     """Either the event comes or a floor that stands for it."""
     alpha, beta = publish(durable, "alpha", 6), publish(durable, "beta", 2)
-    assert page(durable, 0, rows=3) == ([], [(number, "alpha") for number in alpha[:3]], True)
+    assert page(durable, 0, rows=3) == ([], [(number, "alpha") for number in alpha[:3]],
+                                         alpha[2])
     prune(durable, "keep => 1")
     floors = [(alpha[4], "alpha"), (beta[0], "beta")]
     assert page(durable, alpha[2], rows=2) == (floors, [(alpha[5], "alpha"), (beta[1], "beta")],
-                                               False)
-    assert page(durable, alpha[5], rows=3) == (floors[1:], [(beta[1], "beta")], False)
+                                               None)
+    assert page(durable, alpha[5], rows=3) == (floors[1:], [(beta[1], "beta")], None)
 
 
 class Judge:
     """Reads pages as a program does, and holds them against what was published."""
 
-    def __init__(self, published, topics, after):
+    def __init__(self, published, topics, after, tenants=None):
         self._published = published
         self._topics = topics
+        self._tenants = tenants
         self._told = {}
         self._seen = set()
         self._start = after
@@ -263,15 +266,16 @@ class Judge:
 
     def read(self, database, up_to, **limits):
         """One page; whether there is more up to there."""
-        floors, events, has_more = page(database, self.after, up_to, self._topics, **limits)
+        floors, events, end = page(database, self.after, up_to, self._topics,
+                                   tenants=self._tenants, **limits)
         for number, topic in floors:
             assert number >= self._told.get(topic, 0)
             self._told[topic] = number
         for number, topic in events:
             assert self._told.get(topic, 0) < number <= up_to, "what is left is behind its floor"
             self._seen.add(number)
-        self.after = events[-1][0] if has_more else max(self.after, up_to)
-        return has_more
+        self.after = end or max(self.after, up_to)
+        return end is not None
 
     def told(self, topic):
         """Up to where it knows that it may have missed some: also by the floor of all topics."""
@@ -280,7 +284,7 @@ class Judge:
     def check(self):
         """For each event up to where it stands: it was seen, or a floor told."""
         for topic, numbers in self._published.items():
-            if self._topics is None or topic in self._topics:
+            if self._topics is None or self._tenants or topic in self._topics:
                 gone = [number for number in numbers
                         if self._start < number <= self.after and number not in self._seen]
                 assert max(gone, default=0) <= self.told(topic), (topic, gone)
@@ -383,17 +387,18 @@ def buffers(database, call):
 
 
 CALLS = [
-    ("FROM pgsse.page(100000)", 1000),
-    ("FROM pgsse.page(9000)", 1001),
-    ("FROM pgsse.page(59100)", 1899),
+    ("FROM pgsse.page(100000)", 1001),
+    ("FROM pgsse.page(9000)", 1002),
+    ("FROM pgsse.page(59100)", 1900),
     (f"FROM pgsse.page({MANY - 5})", 5),
-    ("FROM pgsse.page(100000, 150000, '{hot}')", 1000),
+    ("FROM pgsse.page(100000, 150000, '{hot}')", 1001),
     ("FROM pgsse.page(100000, NULL, '{rare-7}')", 5),
     ("FROM pgsse.page(9000, NULL, '{rare-7}')", 10),
     ("FROM pgsse.page(100000, NULL, '{nobody}')", 0),
     ("FROM pgsse.page(100000, NULL, '{}')", 0),
     (f"FROM pgsse.page({MANY}, NULL, '{{hot,rare-7,mid-1}}')", 0),
-    (f"FROM pgsse.page(100000, NULL, '{{{','.join(MIDS)}}}')", 1000),
+    (f"FROM pgsse.page(100000, NULL, '{{{','.join(MIDS)}}}')", 1001),
+    ("FROM pgsse.page(100000, NULL, '{ho*}')", 1001),
     ("FROM pgsse.history('rare-7', 100000)", 5),
     ("FROM pgsse.history('hot', 100000, 500)", 500),
 ]
@@ -452,7 +457,7 @@ def test_data_is_fetched_for_what_is_returned_only(durable):
     for topics in ("NULL", "'{alpha}'"):
         buffers(durable, f"FROM pgsse.page(21, NULL, {topics})")
         touched, returned = buffers(durable, f"FROM pgsse.page(0, NULL, {topics}, 1000, 100)")
-        assert returned == 1
+        assert returned == 2
         everything, returned = buffers(durable, f"FROM pgsse.page(0, NULL, {topics})")
         assert returned == 21 and everything > 200
         assert touched < everything / 5

@@ -15,7 +15,7 @@ from test_notify import SHARDS, fnv1a_32
 
 __all__ = ["fixture_durable"]
 
-HINT = ("forge_events", '{"hint":true}')
+HINT = ("pgsse_hint", '{"hint":true}')
 
 
 # ---- order ---------------------------------------------------------------------------------------
@@ -141,14 +141,18 @@ def test_from_an_old_snapshot(durable, level):
     assert column(durable, "SELECT id FROM pgsse.events ORDER BY id") == [2, 3]
 
 
+CLOCK = 1_700_000_000_000_000  # in us: ids of new tables, and after a leap, are above that
+
+
 def test_another_timeline(durable):
     durable.execute("SELECT pgsse.publish('alpha', '1')")
     durable.execute("UPDATE pgsse.state SET timeline = '000000FF'")
-    assert value(durable, "SELECT pgsse.publish('alpha', '2')") == 2 + 10**9 + 1
-    assert value(durable, "SELECT pgsse.publish('alpha', '3')") == 2 + 10**9 + 2
+    first = value(durable, "SELECT pgsse.publish('alpha', '2')")
+    assert first > CLOCK
+    assert value(durable, "SELECT pgsse.publish('alpha', '3')") == first + 1
     durable.execute("UPDATE pgsse.state SET timeline = NULL")
     assert column(durable, "SELECT pgsse.publish_many('[{\"topic\":\"a\",\"data\":1}]')") == [
-        5 + 2 * 10**9]
+        first + 2 + 10**9]
 
 
 def test_a_crash_cannot_take_back_what_was_published(durable):
@@ -164,12 +168,12 @@ def test_a_crash_cannot_take_back_what_was_published(durable):
 
 
 def test_one_hint_a_transaction(durable):
-    listener = Listener(durable, ["forge_events", *SHARDS])
+    listener = Listener(durable, ["pgsse_hint", *SHARDS])
     durable.execute("SELECT pgsse.publish('alpha', to_json(n)) FROM generate_series(1, 50) n")
     durable.execute("BEGIN; SELECT pgsse.publish('beta', '1'); ROLLBACK")
     durable.execute("SELECT pgsse.publish('beta', '1')")
-    durable.execute("NOTIFY forge_events, 'end'")
-    assert listener.heard(3) == [HINT, HINT, ("forge_events", "end")]
+    durable.execute("NOTIFY pgsse_hint, 'end'")
+    assert listener.heard(3) == [HINT, HINT, ("pgsse_hint", "end")]
     listener.close()
 
 
@@ -240,25 +244,31 @@ def test_many(durable):
 
 
 def test_none_of_many(durable):
-    listener = Listener(durable, ["forge_events"])
+    listener = Listener(durable, ["pgsse_hint"])
     assert column(durable, "SELECT pgsse.publish_many('[]')") == []
     assert column(durable, "SELECT pgsse.publish_many('{}', '{}')") == []
     for bad in ('{"topic":"a"}', '{"data":1}', '{"topic":1,"data":1}', "1", "null", "[]",
                 '{"topic":"a","data":1,"event":1}', '{"topic":"a","data":1,"event":"close"}',
+                '{"topic":"a","data":1,"event":"position"}', '{"topic":"a","data":1,"event":"end"}',
+                '{"topic":"a","data":1,"event":"state"}',
                 '{"topic":"a","data":1,"id":""}', '{"topic":"a","data":1,"id":7}',
                 '{"topic":"a","data":1,"retry":-1}', '{"topic":"a","data":1,"retry":1.5}',
                 '{"topic":"a","data":1,"retry":"1"}', '{"topic":"a","data":1,"retry":99999999999}',
                 '{"topic":"a","data":1,"text":"true"}', '{"topic":"a","data":1,"comment":{}}',
-                '{"topic":"a","data":1,"tenant":"t"}'):
+                '{"topic":"a","data":1,"tenant":1}', '{"topic":"a","data":1,"tenant":"a b"}',
+                '{"topic":"a*","data":1}', '{"topic":"*","data":1}'):
         events = f'[{{"topic":"good","data":1}},{bad}]'
         code, said = refusal(durable, "SELECT pgsse.publish_many(%s)", (events,))
         assert code == "22023" and said.startswith("pgsse: event 2: "), bad
     for call in ("'{}'", "NULL", "ARRAY['a'], ARRAY['1', '2']::json[]", "ARRAY['a'], NULL",
-                 "ARRAY['a'], ARRAY['1'::json], ARRAY['x', 'y']"):
+                 "ARRAY['a'], ARRAY['1'::json], ARRAY['x', 'y']",
+                 "ARRAY['a'], ARRAY['1'::json], tenants => '{t,t}'",
+                 "ARRAY['a'], ARRAY['1'::json], tenants => '{}'",
+                 "ARRAY['a'], ARRAY['1'::json], tenants => '{NULL}'"):
         assert refusal(durable, f"SELECT pgsse.publish_many({call})")[0] == "22023"
     assert value(durable, "SELECT count(*) FROM pgsse.events") == 0
-    durable.execute("NOTIFY forge_events, 'end'")
-    assert listener.heard(1) == [("forge_events", "end")]
+    durable.execute("NOTIFY pgsse_hint, 'end'")
+    assert listener.heard(1) == [("pgsse_hint", "end")]
     listener.close()
 
 
@@ -285,6 +295,9 @@ BAD += [("event", bad, "event") for bad in (
 BAD += [("id", bad, "id") for bad in ("", "a" * 65, "a b", "a\n", "\u00e9", "~", INJECTION)]
 BAD += [("retry", bad, "retry") for bad in (-1, 3600001)]
 BAD += [("comment", "c" * 1048576, "1048576")]
+BAD += [("topic", bad, "must not end in *") for bad in ("a*", "orders.*", "**", "a" * 254 + "*")]
+BAD += [("tenant", bad, "tenant") for bad in (
+    None, "a" * 65, "a b", "a/b", "a\n", "\n", "\u00e9", "*", "a*", "user:1", INJECTION)]
 
 
 @pytest.mark.parametrize("name, bad, word", BAD, ids=range(len(BAD)))
@@ -300,7 +313,7 @@ def test_bad_input(schema, call, name, bad, word):
 
 
 @pytest.mark.parametrize("name, good", [
-    ("topic", "a" * 255), ("topic", "\u00e9" * 127), ("topic", "*"), ("topic", "a,b"),
+    ("topic", "a" * 255), ("topic", "\u00e9" * 127), ("topic", "*a"), ("topic", "a,b"),
     ("topic", "a\u00a0b"), ("topic", INJECTION), ("topic", "$1 %s \\ \" ' ; --"),
     ("data", json.dumps(INJECTION)), ("data", json.dumps("$$ \\' $1 %s")),
     ("data", "[" * 127 + "]" * 127),
@@ -466,7 +479,8 @@ def test_triggers_that_cannot_be(durable):
     durable.execute("CREATE TRIGGER tell AFTER INSERT ON t"
                     " FOR EACH ROW EXECUTE FUNCTION pgsse.publish_row('r', 'a', 'b')")
     assert refusal(durable, "INSERT INTO t VALUES (1)") == (
-        "42703", 'column "b" not found in data type public.t')
+        "42703", 'pgsse: the trigger tell on public.t chooses a column that is not there:'
+        ' column "b" not found in data type public.t')
     assert published(durable) == []
 
 
@@ -510,3 +524,40 @@ def test_two_that_wait_for_each_other(durable):
     durable.execute(f"ALTER DATABASE {durable.name} RESET ALL")
     assert sorted(outcomes) == ["committed", "ended"]
     assert value(durable, "SELECT count(*) FROM pgsse.events") == 1
+
+
+def test_a_partition_names_its_root(durable):
+    durable.execute("""
+        CREATE TABLE whole (a integer) PARTITION BY LIST (a);
+        CREATE TABLE middle PARTITION OF whole FOR VALUES IN (1) PARTITION BY LIST (a);
+        CREATE TABLE leaf PARTITION OF middle FOR VALUES IN (1);
+        CREATE TABLE plain (a integer);
+        CREATE TRIGGER tell AFTER INSERT ON whole
+            FOR EACH ROW EXECUTE FUNCTION pgsse.publish_row('r');
+        CREATE TRIGGER tell AFTER INSERT ON plain
+            FOR EACH ROW EXECUTE FUNCTION pgsse.publish_row('r');
+        INSERT INTO whole VALUES (1); INSERT INTO plain VALUES (1)""")
+    events = column(durable, "SELECT data FROM pgsse.events ORDER BY id")
+    assert [(event["table"], event.get("parent")) for event in events] == [
+        ("leaf", {"schema": "public", "table": "whole"}), ("plain", None)]
+
+
+def test_a_topic_that_cannot_be_named_is_said_once(durable):
+    calls = ["pgsse.publish('{}', '1')", "pgsse.notify('{}', '1')",
+             "pgsse.publish_many(ARRAY['alpha', '{}'], ARRAY['1', '1']::json[])"]
+    for call in calls:
+        for topic, is_said in (("alpha", False), ("a_b-9", False), ("x" * 128, False),
+                               ("x" * 129, True), ("Alpha", True), ("orders:42", True),
+                               ("gr\u00f6\u00dfe", True)):
+            with contextlib.closing(durable.connect()) as connection:
+                with connection.cursor() as cursor:
+                    for _ in range(2):
+                        cursor.execute(f"SELECT {call.format(topic)}")
+                assert len(connection.notices) == is_said, (call, topic)
+                assert not is_said or f'"{topic}"' in connection.notices[0]
+
+
+def test_the_guard_says_how_data_are_restored(durable):
+    with pytest.raises(psycopg2.Error) as caught:
+        durable.execute("DELETE FROM pgsse.events")
+    assert "--disable-triggers" in caught.value.diag.message_hint

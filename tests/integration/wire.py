@@ -6,9 +6,8 @@ import socket
 import struct
 
 MAGIC = 0x73736770
-VERSION = 3
-(HELLO, SUBSCRIBE, UNSUBSCRIBE, ASK_POSITION, ASK_HEALTH, REPORT, RESUME, CREDIT, ASK_CONNECTIONS,
- ASK_STATUS) = range(1, 11)
+VERSION = 7
+(HELLO, SUBSCRIBE, UNSUBSCRIBE, ASK_POSITION, ASK_DOCUMENT, REPORT, RESUME, CREDIT) = range(1, 9)
 (WELCOME, ACCEPTED, REFUSED, REFRESH, SUBSCRIBED, EVENT, POSITION, DOCUMENT, ASK_REPORT, GOODBYE,
  REPLAY, RECHECK) = range(65, 77)
 OF_TOPICS, OF_CONNECTIONS = range(2)  # the forms
@@ -22,8 +21,14 @@ def text(value):
     return struct.pack("<I", len(value)) + value
 
 
+def topic(name, tenant=""):
+    """A topic's key, or nothing for no topic."""
+    name = name if isinstance(name, bytes) else name.encode()
+    return text(tenant.encode() + b"\n" + name if name else b"")
+
+
 def topics(*names):
-    return struct.pack("<H", len(names)) + b"".join(text(name) for name in names)
+    return struct.pack("<H", len(names)) + b"".join(topic(name) for name in names)
 
 
 def frame(kind, body=b""):
@@ -50,8 +55,8 @@ def resume(place=None, is_last=True, **clients):
     return frame(RESUME, body + struct.pack("<I", len(entries)) + b"".join(entries))
 
 
-def resume_entry(topic, clients):
-    return text(topic) + struct.pack("<I", clients)
+def resume_entry(name, clients):
+    return topic(name) + struct.pack("<I", clients)
 
 
 def introduction():
@@ -62,7 +67,7 @@ def introduction():
 def subscribe(token, *names, place=None, form=OF_TOPICS):
     kind = NO_POSITION if place is None else KNOWN_POSITION
     return frame(SUBSCRIBE, struct.pack("<QBB", token, form, kind)
-                 + (position(*place) if place else no_position()) + text("") + text("")
+                 + (position(*place) if place else no_position()) + text("")
                  + topics(*names))
 
 
@@ -74,9 +79,15 @@ def unsubscribe(token, *names, form=OF_TOPICS):
     return frame(UNSUBSCRIBE, struct.pack("<QB", token, form) + topics(*names))
 
 
-def ask(kind, token):
-    """kind: ASK_POSITION, ASK_CONNECTIONS or ASK_STATUS."""
-    return frame(kind, struct.pack("<Q", token))
+FULL_HEALTH, SHORT_HEALTH, USER_STREAMS, STREAM_STATS = range(4)  # the kinds of documents
+
+
+def ask_position(token):
+    return frame(ASK_POSITION, struct.pack("<Q", token))
+
+
+def ask_document(kind, token, limit=0):
+    return frame(ASK_DOCUMENT, struct.pack("<QBI", token, kind, limit))
 
 
 class Reader:
@@ -100,12 +111,18 @@ class Reader:
     def position(self):
         return self.number("Q"), self.text(), self.number("Q")
 
+    def topic(self):
+        """Its name; its tenant is "". Empty: no topic."""
+        key = self.text()
+        assert not key or key[:1] == b"\n"
+        return key[1:]
+
     def topics(self):
-        return [self.text().decode() for _ in range(self.number("H"))]
+        return [self.topic().decode() for _ in range(self.number("H"))]
 
     def entries(self):
         """Of a RESUME: {topic: clients}."""
-        return {self.text().decode(): self.number("I") for _ in range(self.number("I"))}
+        return {self.topic().decode(): self.number("I") for _ in range(self.number("I"))}
 
 
 class Handler:

@@ -11,6 +11,7 @@
 
 #include "buf.h"
 #include "loop.h"
+#include "topic_key.h"
 
 #include <errno.h>
 #include <ftw.h>
@@ -28,15 +29,38 @@
         return cmocka_run_group_tests(tests, NULL, NULL); \
     }
 
-#define TEST(function) cmocka_unit_test(function)
+#define TEST(function) cmocka_unit_test_teardown(function, fixture_finish)
+
+/* --- fixtures -----------------------------------------------------------------------------------
+ *
+ * A fixture is what tests play in. A test says only how it begins: its end is called when the test
+ * is over, also if it failed, or when the test begins the next one. */
+
+static void (*fixture_end)(void);
+
+static unused int fixture_finish(void **state) {
+    void (*end)(void) = fixture_end;
+    fixture_end = NULL;
+    if (end != NULL) {
+        end();
+    }
+    return 0;
+}
+
+static unused void fixture_begin(void (*end)(void)) {
+    (void)fixture_finish(NULL);
+    fixture_end = end;
+}
+
+/* --- slices ----------------------------------------------------------------------------------- */
 
 /* A slice of a literal, NUL bytes inside included. */
 #define LITERAL(text) ((struct slice){text, sizeof(text) - 1})
 
 /* --- texts ------------------------------------------------------------------------------------ */
 
-/* A copy that ends where its memory ends: reading one byte too many is seen by ASan. free() the
- * pointer that is stored in *memory. */
+/* A copy whose memory ends after its last byte, so that ASan sees a read past it. free()
+ * *memory. */
 static unused struct slice exact(struct slice text, char **memory) {
     *memory = must_alloc(text.length > 0 ? text.length : 1);
     if (text.length > 0) {
@@ -68,6 +92,41 @@ static unused char *repeated(char byte, size_t count) {
     memset(text, byte, count);
     text[count] = '\0';
     return text;
+}
+
+/* --- topics ------------------------------------------------------------------------------------ */
+
+/* The key of a topic without a tenant, or of a pattern if the name ends in '*'; also if the name is
+ * not valid. It stays as long as the program. */
+static unused struct topic_key key_of_slice(struct slice name) {
+    static struct known_key {
+        struct known_key *next;
+        size_t length;
+        char bytes[];
+    } * known;
+    struct known_key *key;
+    size_t before = topic_is_pattern(name) ? 2 : 1;
+    for (key = known; key != NULL; key = key->next) {
+        struct slice own = {key->bytes + before, key->length - before};
+        if (key->length >= before && slice_equals(own, name)) {
+            return (struct topic_key){{key->bytes, key->length}};
+        }
+    }
+    key = must_alloc(sizeof *key + before + name.length);
+    key->next = known;
+    key->length = before + name.length;
+    memcpy(key->bytes, before == 2 ? "*\n" : "\n", before);
+    memcpy(key->bytes + before, name.at, name.length);
+    known = key;
+    return (struct topic_key){{key->bytes, key->length}};
+}
+
+static unused struct topic_key key_of(const char *name) {
+    return name == NULL ? (struct topic_key){0} : key_of_slice(slice_of(name));
+}
+
+static unused void expect_topic(struct topic_key got, const char *wanted) {
+    expect_slice(got.bytes, key_of(wanted).bytes, wanted);
 }
 
 /* --- chance that can be repeated ---------------------------------------------------------------
@@ -107,8 +166,7 @@ static unused void run_turns(struct loop *loop, int turns) {
 /* --- sockets -----------------------------------------------------------------------------------
  */
 
-/* A connected pair, non-blocking; what the first sends is buffered in the smallest way that the
- * kernel offers. */
+/* A connected, non-blocking pair; the first one's send buffer is as small as the kernel allows. */
 static unused void small_pair(int fds[2]) {
     int least = 1;
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
@@ -119,7 +177,7 @@ static unused void plain_pair(int fds[2]) {
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
 }
 
-/* Takes what is there, at most `most` bytes. False when the peer has closed. */
+/* Reads what is there, at most `most` bytes. False when the peer has closed. */
 static unused bool drain(int fd, struct buf *into, size_t most) {
     while (most > 0) {
         size_t wanted = most < 65536 ? most : 65536;
@@ -163,9 +221,6 @@ static unused void directory_make(struct directory *directory) {
 
 static unused int remove_entry(const char *path, const struct stat *status, int kind,
                                struct FTW *place) {
-    (void)status;
-    (void)kind;
-    (void)place;
     return remove(path);
 }
 

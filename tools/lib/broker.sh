@@ -1,9 +1,9 @@
 # shellcheck shell=bash disable=SC2154 # variables of tools/run
-# broker: the one process between Postgres and the stream handlers. Sourced by tools/run.
+# broker: the process between Postgres and the stream handlers. Sourced by tools/run.
 
 start_broker() {
-    start_child broker TERM "$run/broker.log" env "PGSSE_SOCKET_DIR=$socket_dir" \
-        "DATABASE_URL=$database_url" "$bin/pgsse-broker"
+    PGSSE_SOCKET_DIR=$socket_dir DATABASE_URL=$database_url \
+        start_child broker TERM "$run/broker.log" "$bin/pgsse-broker"
     remember_pid broker
 }
 

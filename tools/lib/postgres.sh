@@ -1,14 +1,15 @@
 # shellcheck shell=bash disable=SC2154 # variables of tools/run
 # postgres: the private cluster of an instance. Sourced by tools/run.
 #
-# It lives in RUN/postgres, listens on a Unix socket in that directory and nowhere else, and trusts
-# whoever can open that socket: the directory is closed to everybody but its owner and root.
-# The server refuses to run as root; there it runs as the user postgres, and where that user cannot
-# enter RUN the cluster gets a directory under /tmp, which RUN/postgres-dir remembers.
+# It is in RUN/postgres, listens only on a Unix socket in that directory, and trusts every user that
+# can open the socket: only the directory's owner and root can. The server refuses to run as root;
+# then it runs as the user postgres. If that user cannot enter RUN, the cluster gets a directory
+# under /tmp, whose name is kept in RUN/postgres-dir.
 
 postgres_dir=""
 postgres_user=""   # empty: the server runs as ourselves
 postgres_bin=""
+database_role=""   # of the cluster; not named like the schema, or "$user" would put every table there
 
 # Runs a command as the user of the server.
 as_postgres() {
@@ -20,7 +21,7 @@ as_postgres() {
     fi
 }
 
-# The newest server, or the one that has made the cluster.
+# The newest server, or the version that has made the cluster.
 find_postgres() {
     local version=${1:-*} candidate
     postgres_bin=""
@@ -44,16 +45,17 @@ choose_postgres_user() {
         die "there is no user $postgres_user, and the database server does not run as root"
 }
 
-# A directory that was remembered counts only while it is still the server's own: /tmp is anybody's.
+# A remembered directory is used only if it still belongs to the server's user, since everybody can
+# write to /tmp.
 recall_postgres_dir() {
     local dir
     dir=$(cat "$run/postgres-dir" 2>/dev/null) || return 1
-    [[ -d $dir && ! -L $dir && $(stat -c %U "$dir") == "$postgres_user" ]] && echo "$dir"
+    [[ -d $dir && ! -L $dir && $(stat -c %U "$dir") == "${postgres_user:-$(id -un)}" ]] && echo "$dir"
 }
 
 choose_postgres_dir() {
     postgres_dir=$run/postgres
-    # libpq takes a comma in a socket's directory for a list of hosts.
+    # libpq takes a socket's directory with a comma for a list of hosts.
     if [[ $run != *,* ]]; then
         [[ -z $postgres_user ]] && return
         (cd / && exec setpriv --reuid "$postgres_user" --regid "$(id -g "$postgres_user")" \
@@ -69,7 +71,7 @@ choose_postgres_dir() {
     say "the database goes to $postgres_dir: its server cannot use $run"
 }
 
-# Whatever still works in the data directory: a server that survived its instance, or backends that
+# Processes that still use the data directory: a server that survived its instance, or backends that
 # survived their server.
 list_postgres_pids() {
     find_strays cwd "$(escape_pattern "$postgres_dir/data")"
@@ -77,9 +79,10 @@ list_postgres_pids() {
 
 make_cluster() {
     local new=$postgres_dir/data.new log
+    database_role=developer
     say "creating a private Postgres cluster in $postgres_dir"
     as_postgres rm -rf "$new"
-    log=$(as_postgres "$postgres_bin/initdb" -D "$new" -U pgsse -A trust -E UTF8 --locale=C 2>&1 &&
+    log=$(as_postgres "$postgres_bin/initdb" -D "$new" -U "$database_role" -A trust -E UTF8 --locale=C 2>&1 &&
         echo 'CREATE DATABASE pgsse' |
         as_postgres "$postgres_bin/postgres" --single -D "$new" postgres 2>&1) || {
         as_postgres rm -rf "$new"
@@ -88,6 +91,7 @@ make_cluster() {
         die "cannot create the Postgres cluster: $(grep -E 'error|FATAL' <<<"$log" | head -n 1)" \
             "(all of it in $run/postgres.log)"
     }
+    as_postgres bash -c 'printf "%s\n" "$1" >"$2"' bash "$database_role" "$new/pgsse-role"
     as_postgres mv "$new" "$postgres_dir/data"
 }
 
@@ -97,7 +101,10 @@ prepare_postgres() {
     choose_postgres_dir
     data=$postgres_dir/data
     check_socket_path "$postgres_dir/.s.PGSQL.5432"
-    version=$(cat "$data/PG_VERSION" 2>/dev/null)
+    version=$(as_postgres cat "$data/PG_VERSION" 2>/dev/null)
+    # The file belongs to the server's user, but programs that are found with it also run as
+    # ourselves (psql).
+    [[ $version =~ ^[0-9.]*$ ]] || die "$data/PG_VERSION names no version"
     find_postgres "$version" ||
         die "Postgres $version is missing (tools/install run installs Postgres)"
     if [[ ! -d $postgres_dir ]]; then
@@ -107,17 +114,19 @@ prepare_postgres() {
     if [[ -z $postgres_user && ! -O $postgres_dir ]]; then
         die "$postgres_dir belongs to $(stat -c %U "$postgres_dir"): start as that user or as root"
     fi
+    # A cluster without that file is of an older pgsse, whose role had the schema's name.
+    database_role=$(cat "$data/pgsse-role" 2>/dev/null) || database_role=pgsse
     [[ -d $data ]] || make_cluster
-    database_url="postgresql://pgsse@/pgsse?host=$(encode_url "$postgres_dir")&port=5432"
+    database_url="postgresql://$database_role@/pgsse?host=$(encode_url "$postgres_dir")&port=5432"
 }
 
 start_postgres() {
     local drop=() signal=INT
     [[ -z $postgres_user ]] || drop=(setpriv --reuid "$postgres_user"
         --regid "$(id -g "$postgres_user")" --init-groups setpriv --pdeathsig "$signal")
-    end_stray 10 list_postgres_pids
-    # Nothing works in the data directory now, so these are left over, whatever pid they name.
-    rm -f "$postgres_dir"/data/postmaster.pid "$postgres_dir"/.s.PGSQL.5432{,.lock}
+    end_stray 10 INT list_postgres_pids
+    # No process uses the data directory now, so these files are left over, whatever pid they name.
+    as_postgres rm -f "$postgres_dir"/data/postmaster.pid "$postgres_dir"/.s.PGSQL.5432{,.lock}
     start_child postgres "$signal" "$run/postgres.log" env -C / "${drop[@]}" \
         "$postgres_bin/postgres" -D "$postgres_dir/data" -p 5432 \
         -c listen_addresses= -c "unix_socket_directories=\"${postgres_dir//\"/\"\"}\"" \
@@ -134,15 +143,20 @@ await_postgres() {
     done
 }
 
-# check_database: can it be used at all? Later outages are the broker's to wait out.
+# check_database: checks that the database can be used at all. (Later outages are waited out by the
+# broker.) The broker makes the attempt, because psql takes a URL only as an argument, where every
+# user can read the password.
 check_database() {
-    local answer
-    answer=$(PGCONNECT_TIMEOUT=${PGCONNECT_TIMEOUT-10} "${postgres_bin:+$postgres_bin/}psql" -wXqAt \
-        -d "$database_url" -c 'SELECT 1' 2>&1 </dev/null) && return
-    die "cannot use the database of DATABASE_URL: $(tr '\n' ' ' <<<"$answer")"
+    local answer status
+    answer=$(DATABASE_URL=$database_url "$bin/pgsse-broker" --check-database 2>&1 </dev/null)
+    status=$?
+    ((status)) || return 0
+    say "cannot use the database of DATABASE_URL: $(tr '\n' ' ' <<<"$answer")"
+    exit $((status == EXIT_CONFIG ? EXIT_CONFIG : 1))
 }
 
-# install_schema: the private database gets sql/pgsse.sql. A database of the user's is his own.
+# install_schema: installs sql/pgsse.sql in the private database. A database that the user has named
+# is not changed.
 install_schema() {
     local answer
     answer=$("${postgres_bin:+$postgres_bin/}psql" -wXq -d "$database_url" \

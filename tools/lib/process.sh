@@ -1,9 +1,9 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # variables that are shared with tools/run
-# process: starting, knowing and ending processes. Sourced by tools/run.
+# process: starts, identifies and ends processes. Sourced by tools/run.
 #
-# Children get a session of their own, so that the terminal's Ctrl-C reaches only tools/run, which
-# stops them in order; and a death signal, so that they end when tools/run is killed.
-# A pid that was read from a file is believed only with its start time and boot: pids are reused.
+# Each child gets its own session, so that the terminal's Ctrl-C reaches only tools/run, which stops
+# the children in order. It also gets a death signal, so that it ends when tools/run is killed. A
+# pid from a file is used only if its start time and boot agree, since pids are reused.
 
 declare -A child_pid=() child_name=() child_started=()
 
@@ -25,7 +25,7 @@ is_running() {
     [[ -n ${child_pid[$1]-} ]] && kill -0 "${child_pid[$1]}" 2>/dev/null
 }
 
-# end_child NAME SIGNAL SECONDS: asks, waits, and insists. In a hurry it does not wait.
+# end_child NAME SIGNAL SECONDS: sends SIGNAL, waits, then kills. In a hurry it does not wait.
 end_child() {
     local name=$1 pid=${child_pid[$1]-}
     [[ -n $pid ]] || return 0
@@ -38,7 +38,7 @@ end_child() {
     forget_child "$name"
 }
 
-# process_start PID: its start time and the boot, which together with the pid name one process.
+# process_start PID: its start time and the boot, which together with the pid identify one process.
 process_start() {
     local stat fields
     { stat=$(<"/proc/$1/stat"); } 2>/dev/null || return 1
@@ -52,7 +52,7 @@ remember_pid() {
     echo "$pid $(process_start "$pid")" >"$run/pids/$1"
 }
 
-# recall_pid NAME: the pid that remember_pid wrote, if that very process still lives.
+# recall_pid NAME: the pid that remember_pid wrote, if that process is still alive.
 recall_pid() {
     local pid start
     read -r pid start 2>/dev/null <"$run/pids/$1" || return 1
@@ -69,13 +69,13 @@ wait_until_gone() {
     done
 }
 
-# end_stray SECONDS COMMAND...: ends the processes, not our children, whose pids COMMAND prints.
-# They may be ending already because their parent died, so they get a moment first.
+# end_stray SECONDS SIGNAL COMMAND...: ends the processes, not our children, whose pids COMMAND
+# prints. They may be ending already because their parent died, so they get a moment first.
 end_stray() {
-    local seconds=$1 signal
-    shift
+    local seconds=$1 signals=("$2" KILL) signal
+    shift 2
     wait_until_gone 1 "$@" && return
-    for signal in INT TERM KILL; do
+    for signal in "${signals[@]}"; do
         # shellcheck disable=SC2046 # one word per pid
         kill -s "$signal" $("$@") 2>/dev/null
         wait_until_gone "$seconds" "$@" && return

@@ -1,8 +1,7 @@
-/* A broker_rig with a table: stands in for common/pg in the program that includes this. The
- * connections of LISTEN and markers never come up (the test plays those, as in broker_rig.h); that
- * of the table asks a database that is an array here. Its statements are answered when the test
- * says so.
- */
+/* A broker_rig with a table: replaces common/pg in the program that includes this file. The
+ * connections of LISTEN and markers never come up (the test plays those, as in broker_rig.h). The
+ * table's connection asks a database that is an array here. Its statements are answered when the
+ * test says so. */
 #pragma once
 
 #include "broker_rig.h"
@@ -16,28 +15,42 @@ struct database_row {
     unsigned number;
     size_t filler; /* bytes more */
     bool is_pruned;
-    bool is_floor; /* the newest of its topic that is pruned */
-    bool is_bad;   /* put there around the functions */
+    bool is_floor;      /* the newest of its topic that is pruned */
+    bool is_bad;        /* inserted without the schema's functions */
+    const char *tenant; /* static; NULL: "" */
 };
 
 struct database {
-    bool is_missing; /* there is no schema */
+    bool is_missing;      /* there is no schema */
+    const char *stranger; /* who owns it; "": a superuser */
+    bool is_garbled;      /* a reading's answer has no last column */
     const char *version;
     unsigned oid;
+    const char *server;
     struct database_row rows[DATABASE_ROWS];
     size_t count;
     uint64_t last_id;
-    bool floors_first; /* as pgsse.page has them now: before all events, and none is left out */
+    uint64_t leap_from; /* ids from here to before leap_to are of an earlier table */
+    uint64_t leap_to;
+    bool floors_first;      /* as in pgsse.page today: all floors, before the events */
     const char *page_fault; /* SQLSTATE, or NULL */
-    size_t page_rows;       /* a page has no more; 0: as asked for */
-    bool bounds_floors;     /* a page has none behind its end */
+    size_t page_rows;       /* the most rows of a page; 0: as asked for */
+    bool bounds_floors;     /* a page has no floors after its end */
     char rights[512];       /* " user/topic user/topic " */
+    const char *stray;      /* the topic that all rows of a page have; NULL: their own */
+    uint64_t stray_number;  /* what a check grants besides; 0: nothing */
+    uint64_t stray_end;     /* where each page says that it ends; 0: where it does */
 };
 
 static struct database database;
 
 static unused void database_clear(unsigned oid) {
-    database = (struct database){.version = "1", .oid = oid, .last_id = 1, .floors_first = true};
+    database = (struct database){.version = "4",
+                                 .stranger = "",
+                                 .oid = oid,
+                                 .server = RIG_SERVER,
+                                 .last_id = 1,
+                                 .floors_first = true};
 }
 
 /* Returns its id. */
@@ -79,7 +92,7 @@ struct pg {
     void (*on_result)(void *self, const struct pg_result *result);
 };
 
-/* The one of the table; only one broker at a time. */
+/* The table's connection; there is only one broker at a time. */
 static struct pg *fake;
 
 struct fake_rows {
@@ -89,24 +102,19 @@ struct fake_rows {
 };
 
 bool pg_dsn_is_valid(const char *dsn, const char **reason) {
-    (void)dsn;
-    (void)reason;
     return true;
 }
 
 bool pg_encoding_is_served(const char *encoding) {
-    (void)encoding;
     return true;
 }
 
 const char *pg_encoding(const struct pg *pg) {
-    (void)pg;
     return "UTF8";
 }
 
 struct pg *pg_create(struct loop *loop, const struct pg_settings *settings,
                      const struct pg_owner *owner) {
-    (void)loop;
     struct pg *pg = must_zalloc(sizeof *pg);
     pg->owner = *owner;
     fake = strcmp(settings->name, "table") == 0 ? pg : fake;
@@ -129,17 +137,24 @@ void pg_destroy(struct pg **place) {
 }
 
 void pg_start(struct pg *pg) {
-    (void)pg;
 }
 
 void pg_stop(struct pg *pg) {
-    (void)pg;
 }
 
 void pg_drop(struct pg *pg, const char *reason) {
     fake_forget_statement(pg);
     pg->state = FAKE_DOWN;
     pg->owner.on_lost(pg->owner.self, reason);
+}
+
+void pg_renew(struct pg *pg) {
+    fake_forget_statement(pg);
+    pg->state = FAKE_DOWN;
+}
+
+int pg_session_pid(const struct pg *pg) {
+    return 0;
 }
 
 void pg_settled(struct pg *pg) {
@@ -172,9 +187,16 @@ void pg_execute(struct pg *pg, const char *name, int parameter_count, const char
     pg_query(pg, name, parameter_count, parameters, on_result);
 }
 
+void pg_set_timeout(struct pg *pg, int64_t timeout_ms) {
+    (void)pg;
+    (void)timeout_ms;
+}
+
 const char *pg_value(const struct pg_result *result, int row, int column) {
     const struct fake_rows *rows = result->handle;
-    assert_true(row >= 0 && row < rows->count && column >= 0 && (size_t)column < rows->columns);
+    if (row < 0 || row >= rows->count || column < 0 || (size_t)column >= rows->columns) {
+        return "";
+    }
     char *const *cells = (char *const *)(void *)rows->cells.bytes;
     return cells[(size_t)row * rows->columns + (size_t)column];
 }
@@ -205,11 +227,22 @@ static uint64_t database_head(void) {
     return database.last_id;
 }
 
-/* Whether the text of an array has that text as an element; NULL has all. */
-static bool array_has(const char *array, const char *text) {
+static bool array_has_element(const char *array, const char *text, size_t length,
+                              const char *rest) {
     char element[300];
-    snprintf(element, sizeof element, "\"%s\"", text);
-    return array == NULL || strstr(array, element) != NULL;
+    snprintf(element, sizeof element, "\"%.*s%s\"", (int)length, text, rest);
+    return strstr(array, element) != NULL;
+}
+
+/* True if the array's text has that topic, or a pattern that matches it, or is NULL. */
+static bool array_has(const char *array, const char *topic) {
+    size_t length = strlen(topic);
+    bool is_there = array == NULL || array_has_element(array, topic, length, "");
+    bool is_users = strncmp(topic, TOPIC_USER_PREFIX, strlen(TOPIC_USER_PREFIX)) == 0;
+    for (size_t i = 0; i <= length && !is_there && !is_users; i++) {
+        is_there = array_has_element(array, topic, i, "*");
+    }
+    return is_there;
 }
 
 /* The i-th element. */
@@ -233,7 +266,7 @@ static size_t array_length(const char *array) {
     return length;
 }
 
-/* $2 and so on: the first one says how long a lock is waited for. */
+/* $2 and so on; $1 is the time limit for locks. */
 static const char *fake_text(size_t i) {
     return fake->parameters[1 + i];
 }
@@ -242,7 +275,7 @@ static uint64_t fake_number(size_t i) {
     return fake_text(i) == NULL ? UINT64_MAX : strtoull(fake_text(i), NULL, 10);
 }
 
-/* As pgsse.page finds them: floors are not bounded by its end. */
+/* As in pgsse.page: a page's end does not bound its floors. */
 static bool is_on_page(const struct database_row *row) {
     return row->id > fake_number(0) && array_has(fake_text(2), row->topic) &&
            (row->is_pruned ? row->is_floor : row->id <= fake_number(1)) &&
@@ -252,7 +285,7 @@ static bool is_on_page(const struct database_row *row) {
 static void page_row(struct fake_rows *rows, const struct database_row *row) {
     char *filler = repeated('f', row->filler);
     cell_number(rows, row->id);
-    cell(rows, row->topic);
+    cell(rows, database.stray != NULL ? database.stray : row->topic);
     cell(rows, row->is_pruned ? "t" : "f");
     cell(rows, row->is_bad ? "\n" : "");
     if (row->is_pruned) {
@@ -264,8 +297,25 @@ static void page_row(struct fake_rows *rows, const struct database_row *row) {
     cell(rows, "");
     cell(rows, filler);
     cell(rows, "f");
+    cell(rows, row->tenant == NULL ? "" : row->tenant);
     free(filler);
     rows->count++;
+}
+
+/* The page ends before that id. */
+static void page_end(struct fake_rows *rows, uint64_t before) {
+    cell_number(rows, before - 1);
+    for (size_t i = 1; i < rows->columns; i++) {
+        cell(rows, "");
+    }
+    rows->count++;
+}
+
+static void page_leap(struct fake_rows *rows) {
+    if (database.leap_from <= fake_number(0) && fake_number(0) < database.leap_to) {
+        struct database_row leap = {.id = database.leap_to, .topic = "", .is_pruned = true};
+        page_row(rows, &leap);
+    }
 }
 
 static bool page_floors(struct fake_rows *rows) {
@@ -273,7 +323,6 @@ static bool page_floors(struct fake_rows *rows) {
         const struct database_row *row = &database.rows[i];
         if (row->is_pruned && is_on_page(row)) {
             page_row(rows, row);
-            cell(rows, "f");
         }
     }
     return database.floors_first;
@@ -289,22 +338,22 @@ static void answer_page(struct fake_rows *rows) {
         rows_max = database.page_rows;
     }
     bool is_without_floors = page_floors(rows);
-    int floors = rows->count;
+    page_leap(rows);
     for (size_t i = 0; i < database.count && !has_more; i++) {
         const struct database_row *row = &database.rows[i];
         if (is_on_page(row) && !(is_without_floors && row->is_pruned)) {
             bytes += row->is_pruned ? 0 : row->filler + 10;
             has_more = taken > 0 && (taken >= rows_max || bytes > fake_number(4));
-            if (!has_more) {
+            if (has_more) {
+                page_end(rows, row->id);
+            } else {
                 page_row(rows, row);
-                cell(rows, "f");
                 taken++;
             }
         }
     }
-    char **cells = (char **)(void *)rows->cells.bytes;
-    for (int i = floors; i < rows->count && has_more; i++) {
-        cells[(size_t)i * 10 + 9][0] = 't';
+    if (database.stray_end != 0) {
+        page_end(rows, database.stray_end + 1);
     }
 }
 
@@ -316,6 +365,12 @@ static void answer_look(struct fake_rows *rows) {
     cell_number(rows, database.oid);
     cell(rows, "0");
     cell(rows, "0");
+}
+
+static void answer_trust(struct fake_rows *rows) {
+    rows->columns = 1;
+    rows->count = 1;
+    cell(rows, database.stranger);
 }
 
 static void answer_check(struct fake_rows *rows) {
@@ -334,12 +389,28 @@ static void answer_check(struct fake_rows *rows) {
             rows->count++;
         }
     }
+    if (database.stray_number != 0) {
+        cell_number(rows, database.stray_number);
+        rows->count++;
+    }
 }
 
-/* What is under way: 'l'ook, 'p'age, 'r'eading, 'c'heck, or 0. */
+static void answer_prove(struct fake_rows *rows) {
+    rows->columns = 1;
+    rows->count = 1;
+    cell(rows, database.server);
+}
+
+/* What is under way: 's'erver, 't'rust, 'l'ook, 'p'age, 'r'eading, 'c'heck, or 0. */
 static unused char fake_task(void) {
     if (fake->state != FAKE_BUSY) {
         return 0;
+    }
+    if (strstr(fake->sql, "pg_postmaster_start_time") != NULL) {
+        return 's';
+    }
+    if (strstr(fake->sql, "nspowner") != NULL) {
+        return 't';
     }
     if (strstr(fake->sql, "pgsse.version()") != NULL) {
         return 'l';
@@ -347,9 +418,15 @@ static unused char fake_task(void) {
     return strstr(fake->sql, "pgsse.subscribed") != NULL ? 'c' : fake_text(1) == NULL ? 'r' : 'p';
 }
 
-/* What the statement under way sees is what is there now. */
+/* The statement under way sees the database as it is now. */
 static void fake_execute(struct fake_rows *rows) {
     switch (fake_task()) {
+    case 's':
+        answer_prove(rows);
+        return;
+    case 't':
+        answer_trust(rows);
+        return;
     case 'l':
         answer_look(rows);
         return;
@@ -363,8 +440,10 @@ static void fake_execute(struct fake_rows *rows) {
 }
 
 static void fake_deliver(struct fake_rows *rows) {
-    struct pg_result result = {.is_ok = true, .rows = rows->count, .handle = rows};
-    if (database.is_missing) {
+    int columns = (int)rows->columns - (database.is_garbled && fake_task() == 'r' ? 1 : 0);
+    struct pg_result result = {
+        .is_ok = true, .rows = rows->count, .columns = columns, .handle = rows};
+    if (database.is_missing && fake_task() != 's') {
         result = (struct pg_result){.sqlstate = "3F000", .message = "no schema", .handle = rows};
     }
     if (fake_task() == 'p' && database.page_fault != NULL) {
@@ -388,12 +467,16 @@ static unused bool fake_step(void) {
     return true;
 }
 
+/* Connects; if LISTEN is verified, the connection is proved, too. */
 static unused void fake_connect(void) {
     fake->state = FAKE_READY;
     fake->owner.on_connected(fake->owner.self);
+    if (fake_task() == 's') {
+        (void)(fake_step() == true);
+    }
 }
 
-/* All, until there is nothing more to ask. */
+/* Answers all statements, until there is nothing more to ask. */
 static unused void fake_settle(void) {
     if (fake->state == FAKE_DOWN) {
         fake_connect();
@@ -406,64 +489,63 @@ static unused void fake_settle(void) {
 /* --- rigs with a table --------------------------------------------------------------------------
  */
 
-/* LISTEN is in force, and the table has been seen, with what the test has stored before. */
-static unused void table_rig_begin_with(struct rig *rig, int64_t history_bytes,
-                                        int64_t ring_capacity) {
-    rig_begin_with(rig, history_bytes, ring_capacity);
-    rig->broker->table.state = TABLE_UNKNOWN;
-    rig_listen(rig);
+/* LISTEN is in force, and the table was looked at, with what the test has stored before. */
+static unused void table_rig_begin_with(int64_t history_bytes, int64_t ring_capacity) {
+    rig_begin_with(history_bytes, ring_capacity);
+    rig.broker->journal.table.state = TABLE_UNKNOWN;
+    rig_listen();
     fake_connect();
     fake_settle();
-    assert_int_equal(rig->broker->table.state, TABLE_PRESENT);
+    assert_int_equal(rig.broker->journal.table.state, TABLE_PRESENT);
 }
 
-static unused void table_rig_begin(struct rig *rig) {
-    table_rig_begin_with(rig, RIG_HISTORY_BYTES, RIG_RING_CAPACITY);
+static unused void table_rig_begin(void) {
+    table_rig_begin_with(RIG_HISTORY_BYTES, RIG_RING_CAPACITY);
 }
 
-/* The table's own hint, as its functions send it. */
-static unused void table_rig_hint(struct rig *rig, const char *payload) {
-    broker_receive(rig->broker, SCHEMA_CHANNEL, slice_of(payload), 79);
+/* A hint, as the schema's functions send it. */
+static unused void table_rig_hint(const char *payload) {
+    rig_hear(SCHEMA_HINT_CHANNEL, slice_of(payload), 79);
 }
 
-/* A durable event, heard of by the table's poll: so it takes no place. */
-static unused void table_rig_read(struct rig *rig) {
-    (void)table_ask_reading(&rig->broker->table);
+/* The table's poll reads new events without a hint, so no place is counted. */
+static unused void table_rig_read(void) {
+    (void)table_ask_reading(&rig.broker->journal.table);
     fake_settle();
 }
 
-static unused void table_rig_publish(struct rig *rig, const char *topic, unsigned number) {
+static unused void table_rig_publish(const char *topic, unsigned number) {
     (void)database_store(topic, number, 0);
-    table_rig_read(rig);
+    table_rig_read();
 }
 
-/* It has gone, or is another one. */
-static unused void table_rig_look(struct rig *rig) {
-    rig->broker->table.must_look = true;
-    table_rig_read(rig);
+/* Looks at the schema again: it has gone, or is another one. */
+static unused void table_rig_look(void) {
+    rig.broker->journal.table.must_look = true;
+    table_rig_read();
 }
 
-static unused struct position table_rig_position(const struct rig *rig) {
+static unused struct position table_rig_position(void) {
     struct position position;
-    broker_position(rig->broker, &position);
+    journal_position(&rig.broker->journal, &position);
     return position;
 }
 
-static unused void peer_connection(struct peer *peer, uint64_t token, const char *user,
+static unused void peer_connection(struct peer *from, uint64_t token, const char *user,
                                    const char *first, const char *second, enum position_kind kind,
                                    uint64_t durable) {
     struct wire_subscribe message = {.token = token,
-                                     .form = WIRE_FORM_CONNECTIONS,
+                                     .form = WIRE_FORM_USER,
                                      .user = slice_of(user),
                                      .position_kind = kind,
                                      .position = {.durable = durable},
                                      .topics = topics_of(first, second)};
-    peer_send(peer, wire_encode_subscribe(&message));
+    peer_send(from, wire_encode_subscribe(&message));
 }
 
-static unused void peer_leave_connection(struct peer *peer, uint64_t token, const char *first,
+static unused void peer_leave_connection(struct peer *from, uint64_t token, const char *first,
                                          const char *second) {
     struct wire_unsubscribe message = {
-        .token = token, .form = WIRE_FORM_CONNECTIONS, .topics = topics_of(first, second)};
-    peer_send(peer, wire_encode_unsubscribe(&message));
+        .token = token, .form = WIRE_FORM_USER, .topics = topics_of(first, second)};
+    peer_send(from, wire_encode_unsubscribe(&message));
 }

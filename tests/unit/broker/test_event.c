@@ -1,4 +1,4 @@
-/* From a notification's text to an event: the rules of the envelope, each once. */
+/* From a notification's text to an event: each rule of the envelope once. */
 #include "event.h"
 #include "support.h"
 
@@ -7,7 +7,7 @@ struct good_case {
     const char *topic;
     const char *publisher_id;
     const char *comment; /* its lines */
-    const char *rest;    /* the body behind the id line */
+    const char *rest;    /* the body after the id line */
 };
 
 static const struct good_case good[] = {
@@ -32,9 +32,10 @@ static const struct good_case good[] = {
     {"{\"topic\":\"a\",\"event\":\"order\",\"data\":1}", "a", "", "", "event: order\ndata: 1\n\n"},
     {"{\"topic\":\"a\",\"event\":\"\",\"data\":1}", "a", "", "", "event: message\ndata: 1\n\n"},
     {"{\"topic\":\"a\",\"event\":null,\"data\":1}", "a", "", "", "event: message\ndata: 1\n\n"},
-    {"{\"topic\":\"a\",\"event\":\"refresh\",\"data\":1}", "a", "", "",
-     "event: refresh\ndata: 1\n\n"},
-    {"{\"topic\":\"a\",\"event\":\"close\",\"data\":1}", "a", "", "", "event: close\ndata: 1\n\n"},
+    {"{\"topic\":\"a\",\"event\":\"Refresh\",\"data\":1}", "a", "", "",
+     "event: Refresh\ndata: 1\n\n"},
+    {"{\"topic\":\"a\",\"event\":\"closed\",\"data\":1}", "a", "", "",
+     "event: closed\ndata: 1\n\n"},
     {"{\"topic\":\"a\",\"event\":\"\\u00e9\",\"data\":1}", "a", "", "",
      "event: \xc3\xa9\ndata: 1\n\n"},
     /* id */
@@ -84,7 +85,6 @@ static const struct good_case good[] = {
 };
 
 static void test_good_events(void **state) {
-    (void)state;
     struct event_parser parser = {0};
     for (size_t i = 0; i < length_of(good); i++) {
         char *memory;
@@ -94,7 +94,7 @@ static void test_good_events(void **state) {
             fail_msg("%s: %s", good[i].payload, reason);
         }
         free(memory);
-        expect_slice(event.topic, slice_of(good[i].topic), good[i].payload);
+        expect_slice(event.topic.bytes, key_of(good[i].topic).bytes, good[i].payload);
         expect_slice(event.publisher_id, slice_of(good[i].publisher_id), good[i].payload);
         assert_true(event.id_at <= event.body.length);
         expect_slice((struct slice){event.body.at, event.id_at}, slice_of(good[i].comment),
@@ -107,7 +107,7 @@ static void test_good_events(void **state) {
 
 struct bad_case {
     struct slice payload;
-    const char *field; /* that the reason names; NULL: any reason */
+    const char *field; /* the field that the reason names; NULL: any reason */
 };
 
 static const struct bad_case bad[] = {
@@ -165,7 +165,6 @@ static const struct bad_case bad[] = {
 };
 
 static void test_bad_events(void **state) {
-    (void)state;
     struct event_parser parser = {0};
     for (size_t i = 0; i < length_of(bad); i++) {
         char *memory;
@@ -182,10 +181,30 @@ static void test_bad_events(void **state) {
     event_parser_release(&parser);
 }
 
-/* "text" says that data is a string; when it is something else, the publisher contradicts itself.
- */
+/* From a notification, where escapes may spell them, and from a row that was inserted without the
+ * schema's functions. */
+static void test_reserved_types(void **state) {
+    static const char *const reserved[] = {"refresh",  "close", "error", "open",
+                                           "position", "end",   "state", "cl\\u006fse"};
+    struct event_parser parser = {0};
+    for (size_t i = 0; i < length_of(reserved); i++) {
+        struct buf payload = {0};
+        struct event event;
+        const char *reason = "";
+        struct event_row row = {
+            .topic = LITERAL("a"), .data = LITERAL("1"), .type = slice_of(reserved[i])};
+        bool is_escaped = strchr(reserved[i], '\\') != NULL;
+        buf_printf(&payload, "{\"topic\":\"a\",\"data\":1,\"event\":\"%s\"}", reserved[i]);
+        assert_false(event_parse(&parser, buf_slice(&payload), &event, &reason));
+        assert_non_null(strstr(reason, "the stream's own"));
+        assert_int_equal(event_from_row(&parser, &row, &event, &reason), is_escaped);
+        buf_release(&payload);
+    }
+    event_parser_release(&parser);
+}
+
+/* "text" with data that is not a string: sent as JSON, or refused with a reason that names it. */
 static void test_text_with_data_that_is_no_string(void **state) {
-    (void)state;
     struct event_parser parser = {0};
     struct event event;
     const char *reason = NULL;
@@ -199,7 +218,6 @@ static void test_text_with_data_that_is_no_string(void **state) {
 }
 
 static void test_lengths(void **state) {
-    (void)state;
     static const struct {
         const char *key;
         size_t length;
@@ -225,7 +243,6 @@ static void test_lengths(void **state) {
 
 /* 255 bytes are counted after escapes are resolved. */
 static void test_length_counts_decoded_bytes(void **state) {
-    (void)state;
     struct event_parser parser = {0};
     struct buf payload = {0};
     struct event event;
@@ -236,14 +253,13 @@ static void test_length_counts_decoded_bytes(void **state) {
     }
     buf_append_text(&payload, "\"}");
     assert_true(event_parse(&parser, buf_slice(&payload), &event, &reason));
-    assert_int_equal(event.topic.length, 255);
+    assert_int_equal(topic_key_name(event.topic).length, 255);
     buf_release(&payload);
     event_parser_release(&parser);
 }
 
-/* Nothing of one event, good or bad, shows in the next. */
+/* No field of one event, good or bad, is left in the next. */
 static void test_parser_starts_afresh(void **state) {
-    (void)state;
     static const char full[] = "{\"topic\":\"first\",\"event\":\"e\",\"id\":\"i\",\"retry\":5,"
                                "\"comment\":\"c\",\"text\":true,\"data\":\"d\"}";
     static const char *const between[] = {full, "{\"topic\":\"bad\",\"event\":\"e\",\"comment\":5}",
@@ -255,7 +271,7 @@ static void test_parser_starts_afresh(void **state) {
         assert_true(event_parse(&parser, slice_of(full), &event, &reason));
         (void)(event_parse(&parser, slice_of(between[i]), &event, &reason) == true);
         assert_true(event_parse(&parser, LITERAL("{\"topic\":\"b\",\"data\":2}"), &event, &reason));
-        expect_text(event.topic, "b");
+        expect_topic(event.topic, "b");
         assert_int_equal(event.publisher_id.length, 0);
         assert_int_equal(event.id_at, 0);
         expect_text(event.body, "event: message\ndata: 2\n\n");
@@ -264,7 +280,6 @@ static void test_parser_starts_afresh(void **state) {
 }
 
 static void test_truncated_at_every_byte(void **state) {
-    (void)state;
     static const char whole[] = "{\"topic\":\"a\",\"event\":\"e\",\"id\":\"i\",\"retry\":5,"
                                 "\"comment\":\"c\",\"text\":true,\"data\":\"d\\n\"}";
     struct event_parser parser = {0};
@@ -285,7 +300,6 @@ static void test_truncated_at_every_byte(void **state) {
 static const struct event_row plain_row = {.topic = LITERAL("a"), .data = LITERAL("1")};
 
 static void test_good_rows(void **state) {
-    (void)state;
     static const struct {
         struct event_row row;
         const char *publisher_id;
@@ -333,7 +347,7 @@ static void test_good_rows(void **state) {
         struct event event;
         const char *reason;
         assert_true(event_from_row(&parser, &cases[i].row, &event, &reason));
-        expect_slice(event.topic, cases[i].row.topic, "topic");
+        expect_slice(topic_key_name(event.topic), cases[i].row.topic, "topic");
         expect_text(event.publisher_id, cases[i].publisher_id);
         assert_int_equal(event.id_at, cases[i].id_at);
         expect_text(event.body, cases[i].body);
@@ -341,9 +355,8 @@ static void test_good_rows(void **state) {
     event_parser_release(&parser);
 }
 
-/* Its functions would not have let these in; a row may have been put there around them. */
+/* Rows that were inserted without the schema's functions, which would have refused them. */
 static void test_bad_rows(void **state) {
-    (void)state;
     char *long_name = repeated('x', 256);
     char *long_id = repeated('x', 65);
     const struct {
@@ -394,9 +407,8 @@ static void test_bad_rows(void **state) {
     free(long_id);
 }
 
-/* Nothing of a notification shows in a row, and the other way round. */
+/* No field of a notification is left in a row, or of a row in a notification. */
 static void test_rows_start_afresh(void **state) {
-    (void)state;
     static const char full[] = "{\"topic\":\"first\",\"event\":\"e\",\"id\":\"i\",\"retry\":5,"
                                "\"comment\":\"c\",\"text\":true,\"data\":\"d\"}";
     static const struct event_row full_row = {.topic = LITERAL("b"),
@@ -421,10 +433,9 @@ static void test_rows_start_afresh(void **state) {
 }
 
 static void test_recheck(void **state) {
-    (void)state;
     static const struct {
         const char *payload;
-        const char *user; /* NULL: it is none */
+        const char *user; /* NULL: not a recheck */
     } cases[] = {
         {"{\"recheck\":\"u\"}", "u"},
         {"{\"recheck\":\"\"}", ""},
@@ -451,8 +462,35 @@ static void test_recheck(void **state) {
     }
 }
 
-RUN_TESTS(TEST(test_good_events), TEST(test_bad_events),
+/* A name that ends in '*' names topics, and is none; but for the one that goes to all streams. */
+static void test_topics_that_end_in_a_star(void **state) {
+    static const struct {
+        const char *topic;
+        bool is_good;
+    } cases[] = {{"*", true}, {"**", false}, {"a*", false}, {"a*b", true}, {"*a", true}};
+    for (size_t i = 0; i < length_of(cases); i++) {
+        struct event_parser parser = {0};
+        struct event event;
+        struct event_row row = {
+            .topic = slice_of(cases[i].topic), .data = LITERAL("1"), .retry = LITERAL("")};
+        const char *reason = "";
+        char text[64];
+        snprintf(text, sizeof text, "{\"topic\":\"%s\",\"data\":1}", cases[i].topic);
+        bool is_event = event_parse(&parser, slice_of(text), &event, &reason);
+        assert_int_equal(is_event, cases[i].is_good);
+        if (is_event) {
+            expect_text(topic_key_name(event.topic), cases[i].topic);
+            assert_false(topic_key_is_pattern(event.topic));
+        } else {
+            assert_string_equal(reason, "\"topic\" ends in \"*\": that is a pattern, and no topic");
+        }
+        assert_int_equal(event_from_row(&parser, &row, &event, &reason), cases[i].is_good);
+        event_parser_release(&parser);
+    }
+}
+
+RUN_TESTS(TEST(test_good_events), TEST(test_bad_events), TEST(test_reserved_types),
           TEST(test_text_with_data_that_is_no_string), TEST(test_lengths),
           TEST(test_length_counts_decoded_bytes), TEST(test_parser_starts_afresh),
           TEST(test_truncated_at_every_byte), TEST(test_good_rows), TEST(test_bad_rows),
-          TEST(test_rows_start_afresh), TEST(test_recheck))
+          TEST(test_rows_start_afresh), TEST(test_recheck), TEST(test_topics_that_end_in_a_star))

@@ -1,16 +1,20 @@
-/* The promise, by chance: a client gets every event of its topics, in order, once, or it is told in
- * time that it may have missed some.
+/* The promise, tested with random histories: a client gets every event of its topics, in order,
+ * once, or it is told in time that it may have missed some.
  *
  * A broker is driven through thousands of steps: events of both kinds, breaks, markers, evictions
- * from a small log, prunes of the table, statements that take their time or are lost, clients of
- * both forms that come with positions that were handed out before and leave again, credit, handlers
- * that read late or whose connections are lost. Models of handlers and clients judge every frame by
- * the order in which Postgres had delivered, and by the table, which the test knows. Seeded: a
- * failure names its seed; PGSSE_SEEDS="FIRST LAST" runs others. */
+ * from a small log, prunes of the table, statements that are slow or lost, clients of both forms
+ * that come with earlier positions and leave again, credit, handlers that read late or lose their
+ * connections. Models of handlers and clients judge every frame by the order of Postgres'
+ * notifications and by the table, both of which the test knows. A failure names its seed;
+ * PGSSE_SEEDS="FIRST LAST" runs other seeds. */
 #include "table_rig.h"
+
+#include <limits.h>
 
 enum {
     TOPICS = 6,
+    PATTERNS = 4,
+    ALL_NAMES = TOPICS + PATTERNS,
     HANDLERS = 3,
     CLIENTS = 24,
     STEPS = 4000,
@@ -19,12 +23,15 @@ enum {
     HANDED_OUT = 64,
 };
 
-static const char *const topic_names[TOPICS] = {"a", "b", "c", "d", "e", "f"};
+/* The topics, then the patterns. */
+static const char *const all_names[ALL_NAMES] = {"aa", "ab", "ba", "bb",  "bbc",
+                                                 "c",  "*",  "b*", "bb*", "aa*"};
+static const char *const *const topic_names = all_names;
 
-/* What stands at a place. */
-enum kind { KIND_OTHER, KIND_BREAK, KIND_EVENT /* and the topic's number */ };
+/* What is at a place. */
+enum kind { KIND_OTHER, KIND_BREAK, KIND_EVENT /* plus the topic's number */ };
 
-/* Who may have what: a bit for each topic. */
+/* The rights of each user: a bit for each topic. */
 enum { USERS = 3 };
 static const char *const user_names[USERS] = {"u", "v", "w"};
 
@@ -35,23 +42,24 @@ struct model_client {
     uint64_t token;
     enum wire_form form;
     unsigned user;
-    unsigned asked;          /* a bit for each topic */
-    unsigned wanted;         /* of these, what was granted */
+    unsigned asked;          /* a bit for each name */
+    unsigned named;          /* of these, what was granted */
+    unsigned wanted;         /* a bit for each topic that these match */
     unsigned rights_changed; /* when it asked */
     enum position_kind kind;
     struct position position; /* what it came with; then the last id */
     uint64_t place;           /* all before it is accounted for */
-    uint64_t durable;         /* the same, of the table; 0 before ACCEPTED: as position says */
-    bool is_beyond;           /* when it asked, somebody else might have known its position */
+    uint64_t durable;         /* the same for ids; 0 before ACCEPTED: position has it */
     bool must_be_told;        /* unknown_position comes before anything else */
     bool may_be_told;
-    uint64_t gaps_told[TOPICS]; /* so far it knows that something was pruned */
-    unsigned owed_gaps; /* of topics: something that was pruned has been passed, and not told yet */
-    uint64_t barrier;   /* the marker that must have been heard, if it was unknown */
-    bool was_told;      /* a refresh came since the last event */
-    uint64_t told_at;   /* the broker's count then */
-    bool is_first;      /* nothing has come behind ACCEPTED yet */
-    bool follows;
+    uint64_t gaps_told[TOPICS]; /* up to this id it was told of gaps */
+    unsigned owed_gaps;         /* of topics: a gap was passed and is not told yet */
+    uint64_t barrier;           /* the marker to be heard before its position is unknown */
+    bool was_told;              /* a refresh came since the last event */
+    unsigned told;              /* of topics: a refresh came since their last event */
+    uint64_t told_at;           /* the broker's count then */
+    bool is_first;              /* nothing has come after ACCEPTED yet */
+    bool has_backlog;
     int64_t credit;
     int64_t owed;
 };
@@ -59,14 +67,13 @@ struct model_client {
 struct model_handler {
     struct peer peer;
     bool is_resuming;
-    struct position position; /* the last that was applied on the connection, or the one before */
+    struct position position; /* the last one of this connection, or of the last one */
     uint64_t place;
     uint64_t durable;
     struct model_client clients[CLIENTS];
 };
 
 struct world {
-    struct rig rig;
     uint32_t seed;
     uint32_t random;
     int step;
@@ -79,10 +86,10 @@ struct world {
     bool has_table;
     unsigned rights[USERS];
     unsigned rights_changed;
-    bool is_executed;      /* the statement under way has seen what it will tell */
+    bool is_executed;      /* the statement under way has its result */
     struct fake_rows rows; /* that */
     unsigned statement;    /* and which that is */
-    unsigned long replayed, live, gaps, unknown, resumed; /* that the test tests something */
+    unsigned long replayed, live, gaps, unknown, resumed; /* to see what the test covers */
     unsigned long durable_replayed, durable_live, pruned, refused, rechecked;
 };
 
@@ -93,7 +100,7 @@ static uint32_t chance(uint32_t bound) {
 }
 
 static uint64_t count(void) {
-    return world.rig.broker->markers.count;
+    return rig.broker->journal.markers.count;
 }
 
 #define require(condition)                                                              \
@@ -113,14 +120,14 @@ static bool is_wanted(const struct model_client *client, uint64_t place) {
 }
 
 static bool is_in_log(uint64_t place) {
-    const struct history *history = &world.rig.broker->history;
+    const struct history *history = &rig.broker->journal.history;
     const struct trail *trail = &history->breaks;
     if (world.kinds[place] >= KIND_EVENT) {
-        struct topic *topic = topics_find(&world.rig.broker->topics,
-                                          slice_of(topic_names[world.kinds[place] - KIND_EVENT]));
+        struct topic *topic = topics_find(&rig.broker->journal.topics,
+                                          key_of(topic_names[world.kinds[place] - KIND_EVENT]));
         trail = topic == NULL ? NULL : &topic->trail;
     }
-    const struct history_entry *entry =
+    const struct entry *entry =
         trail == NULL ? NULL : trail_after(trail, &(struct cursor){place - 1, UINT64_MAX});
     return entry != NULL && entry->at.place == place;
 }
@@ -130,12 +137,45 @@ static uint64_t place_of(const struct position *position) {
     if (position->marker[0] == '\0') {
         return 0; /* "0": the start */
     }
-    require(markers_resolve(&world.rig.broker->markers, position, &place));
+    require(markers_resolve(&rig.broker->journal.markers, position, &place));
     return place;
 }
 
 static unsigned topic_number(const char *name) {
-    return (unsigned)(name[0] - topic_names[0][0]);
+    unsigned number = 0;
+    while (number < TOPICS && topic_names[number] != name) {
+        number++;
+    }
+    require(number < TOPICS);
+    return number;
+}
+
+static unsigned name_number(struct topic_key key) {
+    unsigned number = 0;
+    while (number < ALL_NAMES && !topic_key_equals(key_of(all_names[number]), key)) {
+        number++;
+    }
+    require(number < ALL_NAMES);
+    return number;
+}
+
+/* The topics that the names match. */
+static unsigned matched_by(unsigned names) {
+    unsigned topics = 0;
+    for (unsigned n = 0; n < ALL_NAMES; n++) {
+        bool is_pattern = n >= TOPICS;
+        for (unsigned t = 0; t < TOPICS; t++) {
+            size_t length = strlen(all_names[n]) - (is_pattern ? 1 : 0);
+            bool is_match =
+                is_pattern ? strncmp(topic_names[t], all_names[n], length) == 0 : n == t;
+            topics |= is_match && (names & 1u << n) != 0 ? 1u << t : 0;
+        }
+    }
+    return topics;
+}
+
+static bool has_pattern(const struct model_client *client) {
+    return client->asked >> TOPICS != 0;
 }
 
 static const struct database_row *row_of(uint64_t id) {
@@ -152,9 +192,25 @@ static uint64_t floor_of(unsigned topic) {
     return floor;
 }
 
+/* A row that the broker has read and cannot send. */
+static bool is_bad_gap(const struct database_row *row, unsigned topic) {
+    return row->is_bad && row->id <= rig.broker->journal.table.head &&
+           topic_number(row->topic) == topic;
+}
+
+/* The newest row of the topic that a refresh may have covered. */
+static uint64_t newest_gap_of(unsigned topic) {
+    uint64_t newest = floor_of(topic);
+    for (size_t i = 0; i < database.count; i++) {
+        const struct database_row *row = &database.rows[i];
+        newest = row->id > newest && is_bad_gap(row, topic) ? row->id : newest;
+    }
+    return newest;
+}
+
 static bool is_row_wanted(const struct model_client *client, uint64_t id) {
     const struct database_row *row = row_of(id);
-    return !row->is_bad && (client->wanted & 1u << topic_number(row->topic)) != 0;
+    return (client->wanted & 1u << topic_number(row->topic)) != 0;
 }
 
 static void hand_out(const struct position *position) {
@@ -164,32 +220,34 @@ static void hand_out(const struct position *position) {
 /* --- what a client may and must hear -------------------------------------------------------------
  */
 
-/* Everything behind the client's place and before that one was not sent to it: that is right for
- * what is not its own, and for what it was told of. A break is told where it stands, or, when it
- * has left the log, before the next event, as an event that has left is. */
+/* Judges that nothing after the client's place and before the given one was sent. That is right for
+ * other topics' events, and for events and breaks that the client was told of. A break is told in
+ * its place. A break or an event that has left the log is told before the next event. */
 static void account(struct model_client *client, uint64_t before) {
     for (uint64_t place = client->place + 1; place < before; place++) {
         if (client->form == WIRE_FORM_TOPICS && world.kinds[place] == KIND_BREAK) {
             require(client->was_told || (!is_in_log(place) && place <= client->told_at));
         } else if (is_wanted(client, place)) {
             require(!is_in_log(place) && place <= client->told_at);
+            require((client->told & 1u << (world.kinds[place] - KIND_EVENT)) != 0);
         }
     }
 }
 
-/* Rows behind the client's id and before that one were not sent to it: right for what is not its
- * own, and for what was pruned: it is told, or will be, before the next event of that topic. */
+/* Judges that no row after the client's id and before the given one was sent. That is right for
+ * other topics' rows, and for rows that were pruned or cannot be sent, if the client is told before
+ * the next event of the topic. */
 static void account_rows(struct model_client *client, uint64_t before, bool is_told) {
     for (uint64_t id = client->durable + 1; id < before; id++) {
         if (id >= 2 && is_row_wanted(client, id)) {
-            require(row_of(id)->is_pruned);
+            require(row_of(id)->is_pruned || row_of(id)->is_bad);
             unsigned topic = topic_number(row_of(id)->topic);
             client->owed_gaps |= is_told || id <= client->gaps_told[topic] ? 0 : 1u << topic;
         }
     }
 }
 
-/* An id that stands behind what was sent, and before what is to come. */
+/* The client gets a position: after all that was sent, and before all that will be. */
 static void take_id(struct model_client *client, const struct position *id, bool is_told) {
     uint64_t place = place_of(id);
     require(id->durable >= client->durable || id->durable == 0);
@@ -203,7 +261,7 @@ static void take_id(struct model_client *client, const struct position *id, bool
         client->durable = id->durable;
     }
     client->position = *id;
-    if (client->form == WIRE_FORM_CONNECTIONS) {
+    if (client->form == WIRE_FORM_USER) {
         client->position = (struct position){.durable = id->durable};
     }
     client->kind = POSITION_KNOWN;
@@ -216,12 +274,14 @@ static void take_event(struct model_client *client, uint64_t place, const struct
     client->place = place;
     take_id(client, id, false);
     client->was_told = false;
+    client->told &= ~(1u << (world.kinds[place] - KIND_EVENT));
     client->is_first = false;
 }
 
 static void take_row(struct model_client *client, uint64_t number, const struct position *id) {
     require(!client->must_be_told);
     require(number == id->durable && is_row_wanted(client, number) && number > client->durable);
+    require(!row_of(number)->is_bad);
     account_rows(client, number, false);
     require((client->owed_gaps & 1u << topic_number(row_of(number)->topic)) == 0);
     client->durable = number;
@@ -230,17 +290,17 @@ static void take_row(struct model_client *client, uint64_t number, const struct 
     client->is_first = false;
 }
 
-/* A refresh about durable events of that topic, or of all; its floor may stand further on. */
-static void tell_gap(struct model_client *client, struct slice topic) {
+/* A refresh about durable events of that topic, or of all topics. The floor may be further on. */
+static void tell_gap(struct model_client *client, struct topic_key topic) {
     for (unsigned t = 0; t < TOPICS; t++) {
-        if (topic.length == 0 || slice_is(topic, topic_names[t])) {
-            client->gaps_told[t] = floor_of(t);
+        if (topic_key_is_none(topic) || topic_key_equals(topic, key_of(topic_names[t]))) {
+            client->gaps_told[t] = newest_gap_of(t);
             client->owed_gaps &= ~(1u << t);
         }
     }
 }
 
-/* Something of its own stands behind its place that it will never get. */
+/* True if there is something after the client's position that it will never get. */
 static bool has_missed(const struct model_client *client) {
     for (uint64_t place = client->place + 1; place <= count(); place++) {
         if (client->form == WIRE_FORM_TOPICS &&
@@ -250,7 +310,7 @@ static bool has_missed(const struct model_client *client) {
     }
     for (uint64_t id = client->durable + 1; id <= database.last_id; id++) {
         if (id >= 2 && (client->wanted & 1u << topic_number(row_of(id)->topic)) != 0 &&
-            row_of(id)->is_pruned) {
+            (row_of(id)->is_pruned || row_of(id)->is_bad)) {
             return true;
         }
     }
@@ -264,13 +324,14 @@ static void take_refresh(struct model_client *client, const struct wire_refresh 
         world.unknown++;
     } else {
         require(refresh->reason == SSE_REFRESH_GAP && !client->must_be_told);
-        require(has_missed(client)); /* never a needless one */
+        require(has_missed(client) || has_pattern(client)); /* no needless refresh */
         world.gaps++;
     }
     client->must_be_told = false;
     client->may_be_told = false;
-    tell_gap(client, (struct slice){"", 0});
+    tell_gap(client, key_of(NULL));
     client->was_told = true;
+    client->told = UINT_MAX;
     client->told_at = count();
     client->is_first = false;
     take_id(client, &refresh->position, true);
@@ -290,7 +351,7 @@ static struct model_client *client_of(struct model_handler *handler, uint64_t to
     return NULL;
 }
 
-/* Everything before that position has been applied on the connection. */
+/* The handler has got everything up to that position. */
 static void move_to(struct model_handler *handler, const struct position *position) {
     uint64_t place = place_of(position);
     require(place >= handler->place && position->durable >= handler->durable);
@@ -299,7 +360,7 @@ static void move_to(struct model_handler *handler, const struct position *positi
     handler->position = *position;
 }
 
-/* The live clients' heartbeats would carry it. */
+/* The heartbeats of live clients carry the position. */
 static void tell_live(struct model_handler *handler, const struct position *position) {
     move_to(handler, position);
     for (size_t i = 0; i < CLIENTS; i++) {
@@ -310,15 +371,15 @@ static void tell_live(struct model_handler *handler, const struct position *posi
     hand_out(position);
 }
 
-static unsigned granted_of(const struct wire_topics *topics) {
+static unsigned granted_of(const struct names *topics) {
     unsigned granted = 0;
     for (size_t i = 0; i < topics->count; i++) {
-        granted |= 1u << topic_number(topics->names[i].at);
+        granted |= 1u << name_number(topics->keys[i]);
     }
     return granted;
 }
 
-/* The topics of which there is anything. */
+/* The client's topics of which the table has or had rows. */
 static unsigned rows_of(const struct model_client *client, uint64_t up_to) {
     unsigned topics = 0;
     for (uint64_t id = 2; id <= up_to; id++) {
@@ -327,20 +388,19 @@ static unsigned rows_of(const struct model_client *client, uint64_t up_to) {
     return topics;
 }
 
-/* What the broker knew when it decided, told by where it was then. */
+/* What the broker must have decided, given its head at that time. */
 static void decide_known(struct model_client *client, const struct position *head) {
     uint64_t place = 0;
     uint64_t head_place = place_of(head);
-    bool is_place = markers_resolve(&world.rig.broker->markers, &client->position, &place) &&
+    bool is_place = markers_resolve(&rig.broker->journal.markers, &client->position, &place) &&
                     place <= head_place;
     bool is_id = client->position.durable > 0 && client->position.durable <= head->durable;
-    if (client->form == WIRE_FORM_TOPICS && !is_place) {
-        require(client->position.marker[0] == '\0' ||
-                world.rig.broker->canary.heard >= client->barrier);
+    if (client->form == WIRE_FORM_TOPICS && !is_place && client->position.marker[0] != '\0') {
+        require(rig.broker->journal.canary.heard >= client->barrier);
         client->must_be_told = true;
     }
     if (client->position.durable > head->durable) {
-        require(!world.has_table || world.rig.broker->canary.heard >= client->barrier);
+        require(!world.has_table || rig.broker->journal.canary.heard >= client->barrier);
         client->must_be_told = true;
     } else if (!is_id && head->durable > 0) {
         client->may_be_told = true;
@@ -359,16 +419,17 @@ static void on_accepted(struct model_handler *handler, const struct wire_accepte
     require(client->phase == PHASE_ASKED);
     client->owed_gaps = 0;
     memset(client->gaps_told, 0, sizeof client->gaps_told);
-    client->wanted = granted_of(&message->topics);
-    require(client->wanted != 0 && (client->wanted & ~client->asked) == 0);
+    client->named = granted_of(&message->topics);
+    client->wanted = matched_by(client->named);
+    require(client->named != 0 && (client->named & ~client->asked) == 0);
     if (client->form == WIRE_FORM_TOPICS) {
-        require(client->wanted == client->asked);
+        require(client->named == client->asked);
     } else if (client->rights_changed == world.rights_changed) {
         require(client->wanted == (client->asked & world.rights[client->user]));
     }
     client->phase = PHASE_CATCHING_UP;
     client->is_first = true;
-    client->follows = message->follows || client->kind == POSITION_NONE;
+    client->has_backlog = message->has_backlog || client->kind == POSITION_NONE;
     client->must_be_told = client->kind == POSITION_MALFORMED;
     client->may_be_told = false;
     if (client->kind == POSITION_KNOWN) {
@@ -377,18 +438,18 @@ static void on_accepted(struct model_handler *handler, const struct wire_accepte
         client->place = 0;
         client->durable = world.has_table ? 1 : 0;
     } else {
-        require((client->kind == POSITION_MALFORMED) == message->follows);
+        require((client->kind == POSITION_MALFORMED) == message->has_backlog);
         client->place = place_of(&message->position);
         client->durable = message->position.durable;
     }
-    require(message->follows || !client->must_be_told);
+    require(message->has_backlog || !client->must_be_told);
 }
 
 static void on_refused(struct model_handler *handler, const struct wire_refused *message) {
     struct model_client *client = client_of(handler, message->token);
     require(!handler->is_resuming);
     if (client != NULL) {
-        require(client->form == WIRE_FORM_CONNECTIONS && client->phase == PHASE_ASKED);
+        require(client->form == WIRE_FORM_USER && client->phase == PHASE_ASKED);
         if (!world.has_table) {
             require(message->status == 501);
         } else {
@@ -408,18 +469,19 @@ static void on_replay(struct model_handler *handler, const struct wire_replay *m
     if (client == NULL) {
         return;
     }
-    require(client->phase == PHASE_CATCHING_UP && client->follows && client->credit > 0);
-    require((client->wanted & 1u << topic_number(event->topic.at)) != 0);
+    require(client->phase == PHASE_CATCHING_UP && client->has_backlog && client->credit > 0);
+    require((client->wanted & 1u << name_number(event->topic)) != 0);
     if (event->is_durable) {
-        require(slice_is(event->topic, row_of(event_number(event))->topic));
+        require(slice_is(topic_key_name(event->topic), row_of(event_number(event))->topic));
         require(strcmp(client->position.marker, event->position.marker) == 0 || client->is_first ||
-                client->form == WIRE_FORM_CONNECTIONS); /* it moves one part only */
+                client->form == WIRE_FORM_USER); /* a durable event moves D only */
         take_row(client, event_number(event), &event->position);
         world.durable_replayed++;
     } else {
         uint64_t place = place_of(&event->position);
         require(event_number(event) == place);
-        require(slice_is(event->topic, topic_names[world.kinds[place] - KIND_EVENT]));
+        require(
+            slice_is(topic_key_name(event->topic), topic_names[world.kinds[place] - KIND_EVENT]));
         take_event(client, place, &event->position);
         world.replayed++;
     }
@@ -433,7 +495,7 @@ static void on_subscribed(struct model_handler *handler, const struct wire_posit
     require(!handler->is_resuming);
     if (client != NULL) {
         require(client->phase == PHASE_CATCHING_UP && !client->must_be_told);
-        require(client->follows || client->is_first);
+        require(client->has_backlog || client->is_first);
         take_id(client, &message->position, false);
         client->phase = PHASE_LIVE;
     }
@@ -463,12 +525,11 @@ static void on_event(struct model_handler *handler, const struct wire_event *eve
 }
 
 static bool is_meant(const struct model_client *client, const struct wire_refresh *message) {
-    if (client->phase != PHASE_LIVE ||
-        (client->form == WIRE_FORM_CONNECTIONS && !message->is_durable)) {
+    if (client->phase != PHASE_LIVE || (client->form == WIRE_FORM_USER && !message->is_durable)) {
         return false;
     }
-    return message->topic.length == 0 ||
-           (client->wanted & 1u << topic_number(message->topic.at)) != 0;
+    return topic_key_is_none(message->topic) ||
+           ((client->named | client->wanted) & 1u << name_number(message->topic)) != 0;
 }
 
 static void on_broadcast_refresh(struct model_handler *handler,
@@ -476,8 +537,9 @@ static void on_broadcast_refresh(struct model_handler *handler,
     for (size_t i = 0; i < CLIENTS; i++) {
         struct model_client *client = &handler->clients[i];
         if (is_meant(client, message)) {
-            require(message->reason == SSE_REFRESH_GAP); /* this broker was never restarted */
+            require(message->reason == SSE_REFRESH_GAP); /* the broker never restarts here */
             client->was_told = true;
+            client->told = UINT_MAX;
             client->told_at = count();
             take_id(client, &message->position, message->is_durable);
             if (message->is_durable) {
@@ -494,18 +556,18 @@ static void on_refresh(struct model_handler *handler, const struct wire_refresh 
     if (message->token == 0) {
         on_broadcast_refresh(handler, message);
     } else if (client != NULL) {
-        require(client->phase == PHASE_CATCHING_UP && client->follows);
+        require(client->phase == PHASE_CATCHING_UP && client->has_backlog);
         take_refresh(client, message);
     }
 }
 
 static void ask_anew(struct model_handler *handler, struct model_client *client);
 
-/* Its connections of that user, or of all, are asked for again. */
+/* The handler subscribes that user's streams, or all user streams, again. */
 static void on_recheck(struct model_handler *handler, struct slice user) {
     for (size_t i = 0; i < CLIENTS; i++) {
         struct model_client *client = &handler->clients[i];
-        if (client->form == WIRE_FORM_CONNECTIONS && client->phase != PHASE_AWAY &&
+        if (client->form == WIRE_FORM_USER && client->phase != PHASE_AWAY &&
             (user.length == 0 || slice_is(user, user_names[client->user]))) {
             ask_anew(handler, client);
             world.rechecked++;
@@ -518,7 +580,7 @@ static void on_position(struct model_handler *handler, const struct wire_positio
     tell_live(handler, &message->position);
 }
 
-/* False: the broker has given it up. */
+/* False: the broker has closed the connection. */
 static bool take_frame(struct model_handler *handler, const struct wire_frame *frame) {
     struct wire_accepted accepted;
     struct wire_refresh refresh;
@@ -558,11 +620,11 @@ static void say(struct model_handler *handler, struct payload *frame) {
     payload_unref(&frame);
 }
 
-static void topics_in(unsigned wanted, struct wire_topics *topics) {
+static void names_in(unsigned asked, struct names *topics) {
     topics->count = 0;
-    for (size_t t = 0; t < TOPICS; t++) {
-        if ((wanted & 1u << t) != 0) {
-            topics->names[topics->count++] = slice_of(topic_names[t]);
+    for (size_t n = 0; n < ALL_NAMES; n++) {
+        if ((asked & 1u << n) != 0) {
+            topics->keys[topics->count++] = key_of(all_names[n]);
         }
     }
 }
@@ -573,12 +635,12 @@ static void ask(struct model_handler *handler, struct model_client *client) {
                                      .user = slice_of(user_names[client->user]),
                                      .position_kind = client->kind,
                                      .position = client->position};
-    topics_in(client->asked, &message.topics);
+    names_in(client->asked, &message.topics);
     client->token = message.token;
     client->phase = PHASE_ASKED;
     client->credit = WIRE_CREDIT_BYTES;
     client->owed = 0;
-    client->barrier = world.rig.broker->canary.sent + 1;
+    client->barrier = rig.broker->journal.canary.sent + 1;
     client->rights_changed = world.rights_changed;
     say(handler, wire_encode_subscribe(&message));
 }
@@ -586,21 +648,22 @@ static void ask(struct model_handler *handler, struct model_client *client) {
 static void connect_handler(struct model_handler *handler) {
     struct buf resume = {0};
     bool is_first = handler->position.marker[0] == '\0';
-    handler_narrow(peer_connect_silently(&world.rig, &handler->peer));
+    peer_connect_silently(&handler->peer);
+    handler_narrow(handler->peer.handler);
     handler->is_resuming = true;
     say(handler, wire_encode_hello(WIRE_HELLO, 1));
     for (size_t i = 0; i < CLIENTS; i++) {
         struct model_client *client = &handler->clients[i];
-        if (client->phase == PHASE_LIVE && client->form == WIRE_FORM_CONNECTIONS) {
-            client->phase = PHASE_ASKED; /* it subscribes anew */
+        if (client->phase == PHASE_LIVE && client->form == WIRE_FORM_USER) {
+            client->phase = PHASE_ASKED; /* it subscribes again */
         }
     }
     wire_resume_begin(&resume, is_first ? POSITION_NONE : POSITION_KNOWN, &handler->position);
-    for (size_t t = 0; t < TOPICS; t++) {
-        struct wire_resume_entry entry = {slice_of(topic_names[t]), 0};
+    for (size_t n = 0; n < ALL_NAMES; n++) {
+        struct wire_resume_entry entry = {key_of(all_names[n]), 0};
         for (size_t i = 0; i < CLIENTS; i++) {
             const struct model_client *client = &handler->clients[i];
-            bool is_here = client->phase == PHASE_LIVE && (client->wanted & 1u << t) != 0;
+            bool is_here = client->phase == PHASE_LIVE && (client->named & 1u << n) != 0;
             entry.clients += is_here;
         }
         require(entry.clients == 0 || wire_resume_add(&resume, &entry));
@@ -609,39 +672,39 @@ static void connect_handler(struct model_handler *handler) {
     for (size_t i = 0; i < CLIENTS; i++) {
         struct model_client *client = &handler->clients[i];
         if (client->phase == PHASE_ASKED || client->phase == PHASE_CATCHING_UP) {
-            ask(handler, client); /* anew, from its last id */
+            ask(handler, client); /* again, from its last id */
         }
     }
 }
 
-/* What was on its way is lost; live clients resume, the others ask anew. */
+/* Frames on their way are lost. Live clients resume, the others subscribe again. */
 static void lose_connection(struct model_handler *handler) {
     close(handler->peer.fd);
     buf_release(&handler->peer.input);
-    run_turns(world.rig.loop, 1);
+    run_turns(rig.loop, 1);
     connect_handler(handler);
     world.resumed++;
 }
 
 static void read_frames(struct model_handler *handler, size_t most) {
-    struct peer *peer = &handler->peer;
+    struct buf *input = &handler->peer.input;
     struct wire_frame frame;
-    bool is_open = drain(peer->fd, &peer->input, most);
-    struct slice left = buf_slice(&peer->input);
+    bool is_open = drain(handler->peer.fd, input, most);
+    struct slice left = buf_slice(input);
     while (is_open && wire_next(&left, WIRE_ANSWER_BYTES_MAX, &frame) == WIRE_NEXT_FRAME) {
         is_open = frame.type != WIRE_GOODBYE && take_frame(handler, &frame);
     }
     if (!is_open) {
-        lose_connection(handler); /* it was too slow */
+        lose_connection(handler); /* the broker found it too slow */
         return;
     }
-    buf_consume(&peer->input, peer->input.length - left.length);
+    buf_consume(input, input->length - left.length);
 }
 
 /* --- clients
  * ---------------------------------------------------------------------------------------- */
 
-/* Somebody else's position, or one from ahead. */
+/* Changes the client's position: to another client's, or to one ahead of the broker. */
 static void disturb(struct model_client *client) {
     switch (chance(4)) {
     case 0:
@@ -663,10 +726,11 @@ static void come(struct model_handler *handler, struct model_client *client) {
     enum position_kind kinds[] = {POSITION_NONE,  POSITION_MALFORMED, POSITION_ALL,
                                   POSITION_KNOWN, POSITION_KNOWN,     POSITION_KNOWN,
                                   POSITION_KNOWN, POSITION_KNOWN};
-    struct position own = client->position; /* what it had when it left */
+    struct position own = client->position; /* its own, from when it left */
     bool was_here = client->kind == POSITION_KNOWN && chance(2) == 0;
-    *client = (struct model_client){.asked = 1u << chance(TOPICS) | 1u << chance(TOPICS)};
-    client->form = chance(3) == 0 ? WIRE_FORM_CONNECTIONS : WIRE_FORM_TOPICS;
+    *client = (struct model_client){.form = chance(3) == 0 ? WIRE_FORM_USER : WIRE_FORM_TOPICS};
+    uint32_t names = client->form == WIRE_FORM_USER ? TOPICS : ALL_NAMES;
+    client->asked = 1u << chance(names) | 1u << chance(names);
     client->user = chance(USERS);
     client->kind = was_here ? POSITION_KNOWN : kinds[chance(length_of(kinds))];
     if (client->kind == POSITION_KNOWN) {
@@ -676,7 +740,7 @@ static void come(struct model_handler *handler, struct model_client *client) {
         if (chance(16) == 0) {
             disturb(client);
         }
-        if (client->form == WIRE_FORM_CONNECTIONS) {
+        if (client->form == WIRE_FORM_USER) {
             client->position = (struct position){.durable = client->position.durable};
         }
     }
@@ -686,7 +750,7 @@ static void come(struct model_handler *handler, struct model_client *client) {
 static void leave(struct model_handler *handler, struct model_client *client) {
     bool is_live = client->phase == PHASE_LIVE && client->form == WIRE_FORM_TOPICS;
     struct wire_unsubscribe message = {.token = is_live ? 0 : client->token, .form = client->form};
-    topics_in(client->asked, &message.topics);
+    names_in(client->asked, &message.topics);
     say(handler, wire_encode_unsubscribe(&message));
 }
 
@@ -720,35 +784,34 @@ static void hear(unsigned char kind) {
 /* The event's number is its place. */
 static void publish(void) {
     unsigned topic = chance(TOPICS);
-    if (broker_is_listening(world.rig.broker)) {
-        rig_publish_long(&world.rig, topic_names[topic], (unsigned)count() + 1,
+    if (rig.broker->condition.is_listening) {
+        rig_publish_long(topic_names[topic], (unsigned)count() + 1,
                          chance(20) == 0 ? chance(7000) : chance(100));
         hear((unsigned char)(KIND_EVENT + topic));
     }
 }
 
 static void step_marker(void) {
-    if (!broker_is_listening(world.rig.broker)) {
+    if (!rig.broker->condition.is_listening) {
         return;
     }
     if (world.is_marker_flying && chance(2) == 0) {
-        rig_hear_marker(&world.rig);
+        rig_hear_marker();
         world.is_marker_flying = false;
         hear(KIND_OTHER);
     } else if (!world.is_marker_flying) {
-        rig_send_marker(&world.rig);
+        rig_send_marker();
         world.is_marker_flying = true;
     }
 }
 
 static void step_listen(void) {
-    if (!broker_is_listening(world.rig.broker)) {
-        world.rig.broker->listener.is_listening = true;
-        broker_on_listening(world.rig.broker);
+    if (!rig.broker->condition.is_listening) {
+        rig_listen();
         hear(KIND_BREAK);
         world.is_marker_flying = world.is_marker_flying && chance(2) == 0;
     } else if (chance(12) == 0) {
-        rig_deaf(&world.rig);
+        rig_deaf();
     }
 }
 
@@ -756,13 +819,13 @@ static void step_listen(void) {
  * ------------------------------------------------------------------------------------------ */
 
 static void hint(const char *payload) {
-    if (broker_is_listening(world.rig.broker)) {
-        table_rig_hint(&world.rig, payload);
+    if (rig.broker->condition.is_listening) {
+        table_rig_hint(payload);
         hear(KIND_OTHER);
     }
 }
 
-/* Some hints are lost, and the poll finds it. */
+/* Some hints are lost, and the poll finds the event. */
 static void store(void) {
     unsigned topic = chance(TOPICS);
     (void)database_store(topic_names[topic], (unsigned)database.last_id + 1,
@@ -778,6 +841,14 @@ static void prune(void) {
     uint64_t newest = database.last_id - 1;
     database_prune(topic, 2 + newest - (newest < 40 ? chance((uint32_t)newest + 1) : chance(40)));
     world.pruned++;
+}
+
+/* The pause between two rechecks would be longer than this whole test. */
+static void end_pause(void) {
+    struct loop_timer *pause = &rig.broker->recheck.pause;
+    if (loop_timer_is_started(pause)) {
+        loop_timer_start(rig.loop, pause, 0, pause->on_due);
+    }
 }
 
 static void change_rights(void) {
@@ -800,6 +871,7 @@ static void change_rights(void) {
     snprintf(payload, sizeof payload, "{\"recheck\":\"%s\"}",
              chance(4) == 0 ? "" : user_names[user]);
     hint(payload);
+    end_pause();
 }
 
 static void forget_statement(void) {
@@ -811,12 +883,12 @@ static void forget_statement(void) {
 
 static void step_statement(void) {
     if (world.statement != fake->statements) {
-        forget_statement(); /* it was lost */
+        forget_statement(); /* the statement was lost */
     }
     if (fake->state == FAKE_DOWN) {
         fake_connect();
     } else if (fake_task() == 0) {
-        (void)table_ask_reading(&world.rig.broker->table);
+        (void)table_ask_reading(&rig.broker->journal.table);
     } else if (chance(200) == 0) {
         forget_statement();
         pg_drop(fake, "by chance");
@@ -866,11 +938,6 @@ static void step_client(struct model_handler *handler) {
     }
 }
 
-static void tell_position(struct handler *handler, void *argument) {
-    (void)argument;
-    handler_tell_position(handler);
-}
-
 static void step(void) {
     struct model_handler *handler = &world.handlers[chance(HANDLERS)];
     uint32_t what = chance(1000);
@@ -882,17 +949,17 @@ static void step(void) {
         step_marker();
     } else if (what < 660) {
         step_listen();
-    } else if (what < 665 && broker_is_listening(world.rig.broker)) {
-        rig_notify(&world.rig, "nonsense");
+    } else if (what < 665 && rig.broker->condition.is_listening) {
+        rig_notify("nonsense");
         hear(KIND_OTHER);
     } else if (what < 850) {
         step_client(handler);
     } else if (what < 853) {
         lose_connection(handler);
     } else if (what < 860) {
-        broker_visit_handlers(world.rig.broker, NULL, tell_position);
+        handlers_tell_position(&rig.broker->handlers);
     } else if (what < 930) {
-        run_turns(world.rig.loop, 1);
+        run_turns(rig.loop, 1);
     } else {
         read_frames(handler, chance(2) == 0 ? SIZE_MAX : chance(20000));
     }
@@ -901,23 +968,23 @@ static void step(void) {
 /* --- a whole run
  * ------------------------------------------------------------------------------------ */
 
-/* In the end all is heard, all markers come back, everybody reads and has credit: then all clients
- * are live, and nothing is missing up to the head. */
+/* At the end all notifications and markers are heard, and all handlers read and give credit. Then
+ * all clients must be live, with nothing missing up to the head. */
 static void settle(void) {
-    if (!broker_is_listening(world.rig.broker)) {
+    if (!rig.broker->condition.is_listening) {
         step_listen();
     }
     for (int round = 0; round < 400; round++) {
         if (round % 100 == 50) {
-            rig_marker(&world.rig);
+            rig_marker();
             hear(KIND_OTHER);
         }
         forget_statement();
         if (fake->state == FAKE_DOWN) {
             fake_connect();
         }
-        table_rig_read(&world.rig);
-        run_turns(world.rig.loop, 1);
+        table_rig_read();
+        run_turns(rig.loop, 1);
         for (size_t h = 0; h < HANDLERS; h++) {
             read_frames(&world.handlers[h], SIZE_MAX);
             for (size_t i = 0; i < CLIENTS; i++) {
@@ -927,15 +994,15 @@ static void settle(void) {
             }
         }
     }
-    broker_visit_handlers(world.rig.broker, NULL, tell_position);
-    run_turns(world.rig.loop, 2);
+    handlers_tell_position(&rig.broker->handlers);
+    run_turns(rig.loop, 2);
     for (size_t h = 0; h < HANDLERS; h++) {
         read_frames(&world.handlers[h], SIZE_MAX);
         for (size_t i = 0; i < CLIENTS; i++) {
             const struct model_client *client = &world.handlers[h].clients[i];
             require(client->phase == PHASE_AWAY || client->phase == PHASE_LIVE);
             require(client->phase == PHASE_AWAY || client->owed_gaps == 0);
-            require(client->phase == PHASE_AWAY || client->form == WIRE_FORM_CONNECTIONS ||
+            require(client->phase == PHASE_AWAY || client->form == WIRE_FORM_USER ||
                     client->place == count());
             require(client->phase == PHASE_AWAY || !world.has_table ||
                     client->durable == database.last_id);
@@ -965,10 +1032,10 @@ static void run_world(uint32_t seed) {
                              chance(50));
     }
     database.page_rows = chance(2) == 0 ? 0 : 1 + chance(30);
-    rig_begin_with(&world.rig, history_bytes, ring_capacity);
-    world.rig.broker->table.state = TABLE_UNKNOWN;
-    world.rig.config.handler_queue_bytes = 65536 << chance(3);
-    rig_listen(&world.rig);
+    rig_begin_with(history_bytes, ring_capacity);
+    rig.broker->journal.table.state = TABLE_UNKNOWN;
+    rig_limit_queues(65536 << chance(3));
+    rig_listen();
     fake_connect();
     change_rights();
     fake_settle();
@@ -984,11 +1051,9 @@ static void run_world(uint32_t seed) {
     for (size_t h = 0; h < HANDLERS; h++) {
         peer_close(&world.handlers[h].peer);
     }
-    rig_end(&world.rig);
 }
 
 static void test_by_chance(void **state) {
-    (void)state;
     unsigned first = 1;
     unsigned last = SEEDS;
     const char *others = getenv("PGSSE_SEEDS");

@@ -1,14 +1,22 @@
-/* A trail against a plain array: what comes goes in the same order, and is found by its cursor. */
+/* A trail compared with a plain array: entries leave in the order in which they came, and are found
+ * by cursor. */
 #include "history.h"
 #include "support.h"
 #include "trail.h"
 
 enum { MOST = 3000 };
 
-/* Entries and what a trail must hold of them: those from first on, before next. */
+/* An empty trail has no memory. */
+static void drop_all(struct trail *trail) {
+    while (trail_first(trail) != NULL) {
+        trail_drop_first(trail);
+    }
+}
+
+/* The model: all entries; the trail must hold those from first to before next. */
 struct model {
     struct trail trail;
-    struct history_entry entries[MOST];
+    struct entry entries[MOST];
     size_t first;
     size_t next;
     uint64_t place; /* of the last one */
@@ -26,7 +34,7 @@ static void model_drop(struct model *model) {
     model->first++;
 }
 
-static struct history_entry *model_after(struct model *model, uint64_t place) {
+static struct entry *model_after(struct model *model, uint64_t place) {
     for (size_t i = model->first; i < model->next; i++) {
         if (model->entries[i].at.place > place) {
             return &model->entries[i];
@@ -43,18 +51,16 @@ static void expect_same(struct model *model, uint64_t place) {
 }
 
 static void test_empty(void **state) {
-    (void)state;
     struct trail trail = {0};
     assert_null(trail_first(&trail));
     assert_null(trail_after(&trail, &(struct cursor){0, 0}));
     assert_null(trail_after(&trail, &(struct cursor){UINT64_MAX, UINT64_MAX}));
     assert_int_equal(trail_bytes(&trail), 0);
-    trail_release(&trail);
+    drop_all(&trail);
 }
 
-/* Every number of entries, searched from every place: gaps between them included. */
+/* Trails of all lengths, searched from every place, also between entries. */
 static void test_after_every_place(void **state) {
-    (void)state;
     for (size_t count = 0; count <= 20; count++) {
         struct model model = {0};
         for (size_t i = 0; i < count; i++) {
@@ -64,14 +70,13 @@ static void test_after_every_place(void **state) {
             expect_same(&model, place);
         }
         expect_same(&model, UINT64_MAX);
-        trail_release(&model.trail);
+        drop_all(&model.trail);
         assert_null(trail_first(&model.trail));
     }
 }
 
-/* As a ring of the capacity 1 has it: one comes, then the one before goes. */
+/* As with ring_capacity 1: an entry comes, then the one before leaves. */
 static void test_one_at_a_time(void **state) {
-    (void)state;
     struct model model = {0};
     model_push(&model, 1);
     for (int i = 0; i < MOST - 1; i++) {
@@ -87,7 +92,6 @@ static void test_one_at_a_time(void **state) {
 }
 
 static void test_grows_and_shrinks(void **state) {
-    (void)state;
     struct model model = {0};
     size_t most = 0;
     for (int i = 0; i < MOST; i++) {
@@ -96,20 +100,19 @@ static void test_grows_and_shrinks(void **state) {
         assert_true(model.trail.size < 2 * model.trail.count || model.trail.count == 1);
         most = trail_bytes(&model.trail);
     }
-    assert_int_equal(most, 4096 * sizeof(struct history_entry *));
+    assert_int_equal(most, 4096 * sizeof(struct entry *));
     while (model.trail.count > 1) {
         model_drop(&model);
         expect_same(&model, model.place / 2);
         assert_true(model.trail.size <= 4 || model.trail.size <= 4 * model.trail.count);
     }
-    assert_true(trail_bytes(&model.trail) <= 4 * sizeof(struct history_entry *));
+    assert_true(trail_bytes(&model.trail) <= 4 * sizeof(struct entry *));
     model_drop(&model);
     assert_int_equal(trail_bytes(&model.trail), 0);
 }
 
-/* It neither shrinks nor grows where one comes and one goes. */
+/* The ring is not resized while one entry comes and one leaves. */
 static void test_does_not_move_to_and_fro(void **state) {
-    (void)state;
     static const size_t counts[] = {4, 8, 9, 16, 17, 64, 65};
     for (size_t i = 0; i < length_of(counts); i++) {
         struct model model = {0};
@@ -124,12 +127,11 @@ static void test_does_not_move_to_and_fro(void **state) {
             model_drop(&model);
             assert_ptr_equal(model.trail.ring, ring);
         }
-        trail_release(&model.trail);
+        drop_all(&model.trail);
     }
 }
 
 static void test_by_chance(void **state) {
-    (void)state;
     for (uint32_t seed = 1; seed <= 40; seed++) {
         uint32_t random = seed;
         struct model model = {0};
@@ -145,37 +147,36 @@ static void test_by_chance(void **state) {
                 expect_same(&model, next_random(&random) % (model.place + 3));
             }
         }
-        trail_release(&model.trail);
+        drop_all(&model.trail);
     }
 }
 
 /* Every sequence of both kinds, from every cursor: 'e' moves the place, 'd' the id. */
 static void test_both_kinds_after_every_cursor(void **state) {
-    (void)state;
     enum { LENGTH = 8 };
     for (unsigned word = 0; word < 1u << LENGTH; word++) {
         struct trail trail = {0};
-        struct history_entry entries[LENGTH] = {0};
+        struct entry entries[LENGTH] = {0};
         struct cursor at = {0};
         for (unsigned i = 0; i < LENGTH; i++) {
             bool is_durable = (word >> i & 1) != 0;
             at.place += is_durable ? 0 : 1;
             at.durable += is_durable ? 1 : 0;
-            entries[i].kind = is_durable ? HISTORY_DURABLE : HISTORY_EPHEMERAL;
+            entries[i].kind = is_durable ? ENTRY_DURABLE : ENTRY_EPHEMERAL;
             entries[i].at = at;
             trail_push(&trail, &entries[i]);
         }
         for (uint64_t place = 0; place <= at.place + 1; place++) {
             for (uint64_t durable = 0; durable <= at.durable + 1; durable++) {
                 struct cursor cursor = {place, durable};
-                const struct history_entry *wanted = NULL;
+                const struct entry *wanted = NULL;
                 for (unsigned i = LENGTH; i-- > 0;) {
-                    wanted = history_is_new(&entries[i], &cursor) ? &entries[i] : wanted;
+                    wanted = entry_is_new(&entries[i], &cursor) ? &entries[i] : wanted;
                 }
                 assert_ptr_equal(trail_after(&trail, &cursor), wanted);
             }
         }
-        trail_release(&trail);
+        drop_all(&trail);
     }
 }
 

@@ -3,7 +3,6 @@
 #include "support.h"
 
 static void test_starts_empty(void **state) {
-    (void)state;
     struct buf buf = {0};
     assert_int_equal(buf_slice(&buf).length, 0);
     buf_append(&buf, NULL, 0);
@@ -16,7 +15,6 @@ static void test_starts_empty(void **state) {
 }
 
 static void test_append(void **state) {
-    (void)state;
     struct buf buf = {0};
     buf_append(&buf, "a\0b", 3);
     buf_append_text(&buf, "cd");
@@ -28,7 +26,6 @@ static void test_append(void **state) {
 }
 
 static void test_grows_by_single_bytes(void **state) {
-    (void)state;
     struct buf buf = {0};
     for (size_t i = 0; i < 100000; i++) {
         char byte = (char)(i * 7);
@@ -44,7 +41,6 @@ static void test_grows_by_single_bytes(void **state) {
 }
 
 static void test_reserve_keeps_what_is_there(void **state) {
-    (void)state;
     struct buf buf = {0};
     buf_append_text(&buf, "abc");
     char *room = buf_reserve(&buf, 10000);
@@ -56,7 +52,6 @@ static void test_reserve_keeps_what_is_there(void **state) {
 }
 
 static void test_printf(void **state) {
-    (void)state;
     struct buf buf = {0};
     buf_append_text(&buf, "<");
     buf_printf(&buf, "%d%s", -5, "x");
@@ -67,7 +62,6 @@ static void test_printf(void **state) {
 
 /* Lengths around the sizes that it grows to. */
 static void test_printf_at_the_edges(void **state) {
-    (void)state;
     for (int length = 120; length <= 260; length++) {
         struct buf buf = {0};
         buf_printf(&buf, "%*s", length, "x");
@@ -80,7 +74,6 @@ static void test_printf_at_the_edges(void **state) {
 }
 
 static void test_consume(void **state) {
-    (void)state;
     struct buf buf = {0};
     buf_append_text(&buf, "abcdef");
     buf_consume(&buf, 0);
@@ -95,7 +88,6 @@ static void test_consume(void **state) {
 }
 
 static void test_consumed_to_nothing_gives_memory_back(void **state) {
-    (void)state;
     struct buf buf = {0};
     buf_append_text(&buf, "abc");
     buf_consume(&buf, 3);

@@ -1,8 +1,9 @@
 /* Configuration: units and limits, files with line numbers, printing, the order of the sources. */
-#include "config.h"
+#include "config_load.h"
 #include "support.h"
 
 #include <fcntl.h>
+#include <getopt.h>
 #include <sys/wait.h>
 
 static struct config standard(void) {
@@ -12,7 +13,6 @@ static struct config standard(void) {
 }
 
 static void test_defaults(void **state) {
-    (void)state;
     struct config config = standard();
     assert_string_equal(config.database_url, "");
     assert_string_equal(config.socket_dir, "/run/pgsse");
@@ -78,7 +78,6 @@ static int64_t value_of(const struct config *config, const char *key) {
 }
 
 static void test_numbers_and_units(void **state) {
-    (void)state;
     static const struct {
         const char *key;
         const char *value;
@@ -234,7 +233,6 @@ static void test_numbers_and_units(void **state) {
 }
 
 static void test_paths(void **state) {
-    (void)state;
     static const struct {
         const char *value;
         bool is_good;
@@ -270,7 +268,6 @@ static void test_paths(void **state) {
 }
 
 static void test_unknown_keys(void **state) {
-    (void)state;
     static const char *const names[] = {"", "keepalive", "keep-alive", "KEEP_ALIVE", "keep_alive "};
     for (size_t i = 0; i < length_of(names); i++) {
         struct config config = standard();
@@ -282,7 +279,6 @@ static void test_unknown_keys(void **state) {
 }
 
 static void test_long_garbage_makes_a_short_reason(void **state) {
-    (void)state;
     struct config config = standard();
     char *garbage = repeated('9', 100000);
     const char *reason = NULL;
@@ -297,7 +293,6 @@ static void test_long_garbage_makes_a_short_reason(void **state) {
 /* --- files ------------------------------------------------------------------------------------ */
 
 static void test_file(void **state) {
-    (void)state;
     struct config config = standard();
     int line = -1;
     const char *reason = NULL;
@@ -309,9 +304,10 @@ static void test_file(void **state) {
                                           " # another = one\n"
                                           "database_url = postgres://u:p@h/d?a=b#c\n"
                                           "handler_users =\n"
-                                          "keep_alive = 21s"),
+                                          "log_level = debug"),
                                   &line, &reason));
-    assert_int_equal(config.keep_alive, 21000); /* the later line wins */
+    assert_int_equal(config.keep_alive, 20000);
+    assert_int_equal(config.log_level, LOG_LEVEL_DEBUG);
     assert_int_equal(config.retry, 7000);
     assert_string_equal(config.database_url, "postgres://u:p@h/d?a=b#c");
     assert_string_equal(config.handler_users, "");
@@ -319,7 +315,6 @@ static void test_file(void **state) {
 }
 
 static void test_file_empty(void **state) {
-    (void)state;
     static const struct slice texts[] = {LITERAL(""), LITERAL("\n"), LITERAL("\n\n# x"),
                                          LITERAL("  ")};
     for (size_t i = 0; i < length_of(texts); i++) {
@@ -332,7 +327,6 @@ static void test_file_empty(void **state) {
 }
 
 static void test_file_names_the_line_at_fault(void **state) {
-    (void)state;
     static const struct {
         struct slice text;
         int line;
@@ -346,6 +340,8 @@ static void test_file_names_the_line_at_fault(void **state) {
         {LITERAL("retry = 1\0\n"), 1},
         {LITERAL("[section]\n"), 1},
         {LITERAL("retry: 5\n"), 1},
+        {LITERAL("\xef\xbb\xbfretry = 5\n"), 1},
+        {LITERAL("retry = 5\nkeep_alive = 1s\n# x\nretry = 5\n"), 4},
     };
     for (size_t i = 0; i < length_of(cases); i++) {
         struct config config = standard();
@@ -356,6 +352,26 @@ static void test_file_names_the_line_at_fault(void **state) {
         assert_int_equal(line, cases[i].line);
         assert_non_null(reason);
         free(memory);
+        config_release(&config);
+    }
+}
+
+static void test_file_says_what_is_wrong(void **state) {
+    static const char *const cases[][2] = {
+        {"\xef\xbb\xbfretry = 5\n", "byte order mark"},
+        {"keep_alive = 1s\nretry = 5\nretry = 6\n", "retry is already in line 2"},
+        /* a possible password is not shown */
+        {"postgres://u:hunter2@h/d?sslmode=require\n", "there is no key 'postgres'"},
+        {"my password: hunter2 = x\n", "there is no key 'my password'"},
+    };
+    for (size_t i = 0; i < length_of(cases); i++) {
+        struct config config = standard();
+        int line;
+        const char *reason = "";
+        assert_false(config_apply_file(&config, slice_of(cases[i][0]), &line, &reason));
+        if (strstr(reason, cases[i][1]) == NULL || strstr(reason, "hunter2") != NULL) {
+            fail_msg("%s: %s", cases[i][0], reason);
+        }
         config_release(&config);
     }
 }
@@ -373,9 +389,8 @@ static void print_to(const struct config *config, struct buf *text) {
     free(bytes);
 }
 
-/* What is printed can be read again, and says the same. */
+/* The printed configuration can be read again and has the same values. */
 static void test_print_and_parse(void **state) {
-    (void)state;
     static const char *const settings[][2] = {
         {"keep_alive", "100ms"},
         {"stall_timeout", "61s"},
@@ -434,7 +449,6 @@ static void test_print_and_parse(void **state) {
 }
 
 static void test_secrets_are_not_printed(void **state) {
-    (void)state;
     struct config config = standard();
     struct buf text = {0};
     const char *reason;
@@ -450,7 +464,6 @@ static void test_secrets_are_not_printed(void **state) {
 }
 
 static void test_fractions_are_printed_as_they_are_written(void **state) {
-    (void)state;
     static const char *const cases[][2] = {
         {"0", "0"},  {"1", "1"}, {"0.50", "0.5"}, {"0.000001", "0.000001"}, {"0.10203", "0.10203"},
         {"1.0", "1"}};
@@ -470,7 +483,6 @@ static void test_fractions_are_printed_as_they_are_written(void **state) {
 }
 
 static void test_which_variables_are_secret(void **state) {
-    (void)state;
     static const struct {
         const char *name;
         bool is_secret;
@@ -496,7 +508,6 @@ static void test_which_variables_are_secret(void **state) {
 }
 
 static void test_program_names(void **state) {
-    (void)state;
     assert_string_equal(config_program_name(CONFIG_BROKER), "pgsse-broker");
     assert_string_equal(config_program_name(CONFIG_STREAM), "pgsse-stream");
     assert_string_equal(config_program_name(CONFIG_PUBLISH), "pgsse-publish");
@@ -512,8 +523,8 @@ struct load {
     const char *file; /* its text; NULL: none. The name is in PGSSE_CONFIG. */
 };
 
-/* Runs config_load in a child and returns its exit status; what it wrote goes to output. A load
- * that comes back prints the configuration. */
+/* Runs config_load in a child. Returns its exit status and appends its output. If config_load
+ * returns, the child prints the configuration. */
 static int load_in_child(const struct load *load, struct buf *output) {
     struct directory directory;
     char path[128];
@@ -574,7 +585,6 @@ static void expect_load(const struct load *load, int status, const char *part) {
 }
 
 static void test_later_sources_win(void **state) {
-    (void)state;
     expect_load(&(struct load){.program = CONFIG_STREAM}, 0, "keep_alive = 15s\n");
     expect_load(&(struct load){.program = CONFIG_STREAM, .file = "keep_alive = 16s\n"}, 0,
                 "keep_alive = 16s\n");
@@ -592,7 +602,6 @@ static void test_later_sources_win(void **state) {
 }
 
 static void test_database_url_from_the_environment(void **state) {
-    (void)state;
     expect_load(
         &(struct load){.program = CONFIG_BROKER, .environment = {"DATABASE_URL=postgres:///x"}}, 0,
         "url=postgres:///x\n");
@@ -603,7 +612,6 @@ static void test_database_url_from_the_environment(void **state) {
 }
 
 static void test_bad_sources_end_the_program(void **state) {
-    (void)state;
     expect_load(&(struct load){.program = CONFIG_BROKER, .file = "\n\nno_key = 1\n"},
                 CONFIG_EXIT_STATUS, "conf:3: there is no key 'no_key'");
     expect_load(&(struct load){.program = CONFIG_BROKER, .environment = {"PGSSE_RETRY=x"}},
@@ -621,9 +629,75 @@ static void test_bad_sources_end_the_program(void **state) {
         CONFIG_EXIT_STATUS, "/nowhere/x");
 }
 
-/* All programs read the same file: another one's key is accepted, and checked. */
+/* Both keys are named, by each program, whichever uses them. */
+static void test_contradictions_end_the_program(void **state) {
+    static const enum config_program programs[] = {CONFIG_BROKER, CONFIG_STREAM, CONFIG_PUBLISH};
+    for (size_t i = 0; i < length_of(programs); i++) {
+        expect_load(&(struct load){.program = programs[i], .file = "reconnect_max = 500ms\n"},
+                    CONFIG_EXIT_STATUS, "reconnect_min = 1s and reconnect_max = 500ms: ");
+        expect_load(&(struct load){.program = programs[i],
+                                   .file = "healthz_path = /ok\n",
+                                   .environment = {"PGSSE_HEALTH_PATH=/ok"}},
+                    CONFIG_EXIT_STATUS, "healthz_path = /ok and health_path = /ok: ");
+    }
+}
+
+/* An odd pair is a warning of the program that uses the first key. */
+static void test_odd_pairs_are_said(void **state) {
+    static const char file[] = "max_stream_age = 1s\n";
+    struct buf output = {0};
+    struct load load = {.program = CONFIG_BROKER, .file = file};
+    expect_load(&(struct load){.program = CONFIG_STREAM, .file = file}, 0,
+                "max_stream_age = 1s and keep_alive = 15s: ");
+    assert_int_equal(load_in_child(&load, &output), 0);
+    assert_null(strstr(output.bytes, " and keep_alive"));
+    buf_release(&output);
+}
+
+static void expect_silence_about(const struct load *load, int status, const char *secret) {
+    struct buf output = {0};
+    int got = load_in_child(load, &output);
+    if (got != status || strstr(output.bytes, secret) != NULL) {
+        fail_msg("status %d: %s", got, output.bytes);
+    }
+    buf_release(&output);
+}
+
+static void test_misplaced_secrets_are_not_said(void **state) {
+    static const char *const arguments[] = {"--databse-url=postgres://u:hunter2@h/d",
+                                            "--database_url=postgres://u:hunter2@h/d",
+                                            "--help=hunter2",
+                                            "postgres://u:hunter2@h/d",
+                                            "password=hunter2",
+                                            "--database-url-file=postgres://u:hunter2@h/d",
+                                            "--database-url-file=password=hunter2"};
+    for (size_t i = 0; i < length_of(arguments); i++) {
+        expect_silence_about(&(struct load){.program = CONFIG_BROKER, .arguments = {arguments[i]}},
+                             CONFIG_EXIT_STATUS, "hunter2");
+    }
+}
+
+/* ps shows it to every user of the machine. */
+static void test_secrets_are_wiped_from_the_command_line(void **state) {
+    char program[] = "program";
+    char joined[] = "--database-url=password=hunter2";
+    char key[] = "--listen-database-url";
+    char value[] = "password=hunter2";
+    char plain[] = "--retry=7ms";
+    char *argv[] = {program, joined, key, value, plain, NULL};
+    struct config config = {0};
+    config_load(&config, CONFIG_BROKER, (int)length_of(argv) - 1, argv);
+    optind = 0; /* getopt has to start again in the children of other tests */
+    assert_string_equal(config.database_url, "password=hunter2");
+    assert_string_equal(config.listen_database_url, "password=hunter2");
+    assert_string_equal(joined, "--database-url=xxxxxxxxxxxxxxxx");
+    assert_string_equal(value, "xxxxxxxxxxxxxxxx");
+    assert_string_equal(plain, "--retry=7ms");
+    config_release(&config);
+}
+
+/* All programs read the same file: a key of another program is accepted, and checked. */
 static void test_keys_of_other_programs(void **state) {
-    (void)state;
     expect_load(&(struct load){.program = CONFIG_BROKER, .file = "max_body = 1K\n"}, 0,
                 "max_body = 1K");
     expect_load(&(struct load){.program = CONFIG_BROKER, .file = "max_body = x\n"},
@@ -637,7 +711,6 @@ static void test_keys_of_other_programs(void **state) {
 
 /* Each program's help lists what it uses, and no more. */
 static void test_help_is_about_the_program(void **state) {
-    (void)state;
     static const struct {
         const char *key;
         unsigned programs;
@@ -661,7 +734,6 @@ static void test_help_is_about_the_program(void **state) {
 }
 
 static void test_options_that_end_the_program(void **state) {
-    (void)state;
     expect_load(&(struct load){.program = CONFIG_PUBLISH, .arguments = {"--help"}}, 0, "max_body");
     expect_load(&(struct load){.program = CONFIG_PUBLISH, .arguments = {"--version"}}, 0,
                 "pgsse-publish " PGSSE_VERSION "\n");
@@ -673,9 +745,11 @@ static void test_options_that_end_the_program(void **state) {
 RUN_TESTS(TEST(test_defaults), TEST(test_numbers_and_units), TEST(test_paths),
           TEST(test_unknown_keys), TEST(test_long_garbage_makes_a_short_reason), TEST(test_file),
           TEST(test_file_empty), TEST(test_file_names_the_line_at_fault),
-          TEST(test_print_and_parse), TEST(test_secrets_are_not_printed),
-          TEST(test_fractions_are_printed_as_they_are_written),
+          TEST(test_file_says_what_is_wrong), TEST(test_print_and_parse),
+          TEST(test_secrets_are_not_printed), TEST(test_fractions_are_printed_as_they_are_written),
           TEST(test_which_variables_are_secret), TEST(test_program_names),
           TEST(test_later_sources_win), TEST(test_database_url_from_the_environment),
-          TEST(test_bad_sources_end_the_program), TEST(test_keys_of_other_programs),
+          TEST(test_bad_sources_end_the_program), TEST(test_contradictions_end_the_program),
+          TEST(test_odd_pairs_are_said), TEST(test_misplaced_secrets_are_not_said),
+          TEST(test_secrets_are_wiped_from_the_command_line), TEST(test_keys_of_other_programs),
           TEST(test_help_is_about_the_program), TEST(test_options_that_end_the_program))

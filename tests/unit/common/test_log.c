@@ -36,7 +36,6 @@ static void write_line(void) {
 }
 
 static void test_line(void **state) {
-    (void)state;
     struct buf text = {0};
     capture(&text, write_line);
     char wanted[64];
@@ -53,7 +52,6 @@ static void write_controls(void) {
 }
 
 static void test_control_characters_are_escaped(void **state) {
-    (void)state;
     struct buf text = {0};
     capture(&text, write_controls);
     assert_int_equal(lines_of(&text), 1);
@@ -71,7 +69,6 @@ static void write_long(void) {
 }
 
 static void test_long_messages_are_cut_to_a_line(void **state) {
-    (void)state;
     struct buf text = {0};
     capture(&text, write_long);
     assert_int_equal(lines_of(&text), 2);
@@ -89,7 +86,6 @@ static void write_levels(void) {
 }
 
 static void test_levels(void **state) {
-    (void)state;
     struct buf text = {0};
     capture(&text, write_levels);
     assert_int_equal(lines_of(&text), 2);
@@ -108,7 +104,6 @@ static void write_flood(void) {
 }
 
 static void test_floods_are_counted(void **state) {
-    (void)state;
     struct buf text = {0};
     capture(&text, write_flood);
     assert_int_equal(lines_of(&text), 3);

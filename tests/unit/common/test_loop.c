@@ -1,4 +1,5 @@
-/* The event loop: phases of a turn, timers in order, and that whatever is stopped stays silent. */
+/* The event loop: the phases of a turn, the order of timers, and that stopped parts are not
+ * called. */
 #include "loop.h"
 #include "support.h"
 
@@ -34,7 +35,6 @@ static void on_alarm(struct loop_timer *timer) {
 }
 
 static void test_timers_in_order_of_time(void **state) {
-    (void)state;
     struct loop *loop = loop_begin();
     struct alarm alarms[] = {
         {.name = 'd', .delay_ms = 20}, {.name = 'a', .delay_ms = 0}, {.name = 'c', .delay_ms = 10},
@@ -52,7 +52,6 @@ static void test_timers_in_order_of_time(void **state) {
 }
 
 static void test_timer_is_not_early(void **state) {
-    (void)state;
     struct loop *loop = loop_begin();
     int64_t before = clock_ms();
     run_for(loop, 25);
@@ -61,7 +60,6 @@ static void test_timer_is_not_early(void **state) {
 }
 
 static void test_timer_moved_and_stopped(void **state) {
-    (void)state;
     struct loop *loop = loop_begin();
     struct alarm a = {.name = 'a'};
     struct alarm b = {.name = 'b'};
@@ -83,9 +81,8 @@ static void on_stop_other(struct loop_timer *timer) {
     loop_timer_stop(alarm->loop, &alarm->other->timer);
 }
 
-/* Both are due in the same turn; the first one called forbids the second. */
+/* Both are due in the same turn; the first one called stops the second. */
 static void test_timer_stopped_by_another_that_is_due(void **state) {
-    (void)state;
     struct loop *loop = loop_begin();
     struct alarm second = {.name = 'b'};
     struct alarm first = {.name = 'a', .loop = loop, .other = &second};
@@ -108,7 +105,6 @@ static void on_again(struct loop_timer *timer) {
 }
 
 static void test_timer_starts_itself_again(void **state) {
-    (void)state;
     struct loop *loop = loop_begin();
     struct alarm alarm = {.name = 'x', .loop = loop};
     loop_timer_start(loop, &alarm.timer, 1, on_again);
@@ -120,14 +116,13 @@ static void test_timer_starts_itself_again(void **state) {
 static void on_at_once_again(struct loop_timer *timer) {
     struct alarm *alarm = container_of(timer, struct alarm, timer);
     note(alarm->name);
-    if (strlen(trace) < 6) { /* not for ever, so that a mistake is seen and not waited for */
+    if (strlen(trace) < 6) { /* limited, so that a mistake does not hang the test */
         loop_timer_start(alarm->loop, timer, 0, on_at_once_again);
     }
 }
 
 /* A timer without delay that starts itself again lets the rest of the turn come in between. */
 static void test_timer_started_by_a_timer_is_for_a_later_turn(void **state) {
-    (void)state;
     struct loop *loop = loop_begin();
     struct alarm alarm = {.name = 'x', .loop = loop};
     loop_timer_start(loop, &alarm.timer, 0, on_at_once_again);
@@ -151,9 +146,9 @@ static void on_one_of_many(struct loop_timer *timer) {
     (*one->fired)++;
 }
 
-/* Thousands, started, moved and stopped by chance: each that is left fires once, in order. */
+/* Thousands of timers, started, moved and stopped at random: those that are left fire once, in
+ * order. */
 static void test_many_timers(void **state) {
-    (void)state;
     enum { COUNT = 5000 };
     uint32_t random = 4711;
     size_t fired = 0;
@@ -182,7 +177,6 @@ static void test_many_timers(void **state) {
 }
 
 static void test_now_stands_still_within_a_turn(void **state) {
-    (void)state;
     struct loop *loop = loop_begin();
     run_for(loop, 0);
     int64_t now_ms = loop_now_ms(loop);
@@ -217,7 +211,6 @@ static void on_read(struct loop_io *io, unsigned ready) {
 }
 
 static void test_read_is_level_triggered(void **state) {
-    (void)state;
     int fds[2];
     struct loop *loop = loop_begin();
     struct end end = {.io = LOOP_IO_INIT, .name = 'r'};
@@ -239,7 +232,6 @@ static void test_read_is_level_triggered(void **state) {
 }
 
 static void test_edge_tells_of_new_bytes_once(void **state) {
-    (void)state;
     int fds[2];
     struct loop *loop = loop_begin();
     struct end end = {.io = LOOP_IO_INIT, .name = 'e'};
@@ -258,7 +250,6 @@ static void test_edge_tells_of_new_bytes_once(void **state) {
 }
 
 static void test_closed(void **state) {
-    (void)state;
     int fds[2];
     struct loop *loop = loop_begin();
     struct end end = {.io = LOOP_IO_INIT, .name = 'c'};
@@ -273,7 +264,6 @@ static void test_closed(void **state) {
 }
 
 static void test_change_of_interest(void **state) {
-    (void)state;
     int fds[2];
     struct loop *loop = loop_begin();
     struct end end = {.io = LOOP_IO_INIT, .name = 'x'};
@@ -296,7 +286,6 @@ static void test_change_of_interest(void **state) {
 }
 
 static void test_io_stop_is_harmless_when_not_started(void **state) {
-    (void)state;
     struct loop *loop = loop_begin();
     struct end end = {.io = LOOP_IO_INIT};
     loop_io_stop(loop, &end.io);
@@ -304,9 +293,8 @@ static void test_io_stop_is_harmless_when_not_started(void **state) {
     loop_destroy(&loop);
 }
 
-/* libpq closes its socket before anybody is asked. */
+/* libpq closes its socket before the loop is told. */
 static void test_io_stop_after_the_descriptor_was_closed(void **state) {
-    (void)state;
     int fds[2];
     struct loop *loop = loop_begin();
     struct end end = {.io = LOOP_IO_INIT, .name = 'x'};
@@ -321,7 +309,6 @@ static void test_io_stop_after_the_descriptor_was_closed(void **state) {
 }
 
 static void on_stop_each_other(struct loop_io *io, unsigned ready) {
-    (void)ready;
     struct end *end = container_of(io, struct end, io);
     note(end->name);
     loop_io_stop(end->loop, &end->other->io);
@@ -330,7 +317,6 @@ static void on_stop_each_other(struct loop_io *io, unsigned ready) {
 
 /* Both are ready in one batch; whichever is called first, the other is not called any more. */
 static void test_io_stopped_within_the_same_batch(void **state) {
-    (void)state;
     int a[2];
     int b[2];
     struct loop *loop = loop_begin();
@@ -353,21 +339,18 @@ static void test_io_stopped_within_the_same_batch(void **state) {
 }
 
 static void on_move(struct loop_io *io, unsigned ready) {
-    (void)ready;
     struct end *end = container_of(io, struct end, io);
     int fd = end->other->io.fd;
     note(end->name);
-    if (fd >= 0) { /* takes the other's place over, as a new part at the same address would */
+    if (fd >= 0) { /* takes its place, as a new part at the same address would */
         loop_io_stop(end->loop, &end->other->io);
         loop_io_start(end->loop, &end->other->io, fd, LOOP_READ, on_read);
         loop_io_stop(end->loop, io);
     }
 }
 
-/* An io that is stopped and started again in a batch hears of the new start in the next turn only.
- */
+/* An io that is stopped and started again within a batch is called in the next turn only. */
 static void test_io_restarted_within_the_same_batch(void **state) {
-    (void)state;
     int a[2];
     int b[2];
     struct loop *loop = loop_begin();
@@ -404,7 +387,6 @@ struct part {
 };
 
 static void on_part_reap(struct loop_task *task) {
-    (void)task;
     note('r');
 }
 
@@ -419,12 +401,11 @@ static void on_part_due(struct loop_timer *timer) {
     note('t');
     loop_reap_soon(part->loop, &part->reap, on_part_reap);
     loop_flush_soon(part->loop, &part->flush, on_part_flush);
-    loop_stop(part->loop); /* the turn is finished all the same */
+    loop_stop(part->loop); /* the turn is still finished */
 }
 
 static void on_part_ready(struct loop_io *io, unsigned ready) {
     struct part *part = container_of(io, struct part, io);
-    (void)ready;
     note('d');
     loop_io_stop(part->loop, io);
     loop_flush_soon(part->loop, &part->flush, on_part_flush);
@@ -432,7 +413,6 @@ static void on_part_ready(struct loop_io *io, unsigned ready) {
 }
 
 static void test_phases_in_order(void **state) {
-    (void)state;
     int fds[2];
     struct loop *loop = loop_begin();
     struct part part = {.io = LOOP_IO_INIT, .loop = loop};
@@ -448,7 +428,6 @@ static void test_phases_in_order(void **state) {
 }
 
 static void test_flush_runs_once_a_turn(void **state) {
-    (void)state;
     struct loop *loop = loop_begin();
     struct part part = {.loop = loop};
     for (int i = 0; i < 5; i++) {
@@ -463,7 +442,6 @@ static void test_flush_runs_once_a_turn(void **state) {
 }
 
 static void test_flush_cancelled(void **state) {
-    (void)state;
     struct loop *loop = loop_begin();
     struct part part = {.loop = loop};
     loop_flush_cancel(loop, &part.flush);
@@ -477,9 +455,8 @@ static void test_flush_cancelled(void **state) {
     loop_destroy(&loop);
 }
 
-/* What is marked before the first turn is not slept over. */
+/* With tasks queued before it, the first turn does not sleep. */
 static void test_flush_before_the_first_turn(void **state) {
-    (void)state;
     struct loop *loop = loop_begin();
     struct part part = {.loop = loop};
     int64_t before = clock_ms();
@@ -493,7 +470,6 @@ static void test_flush_before_the_first_turn(void **state) {
 }
 
 static void test_reap_at_the_end_of_life(void **state) {
-    (void)state;
     struct loop *loop = loop_begin();
     struct part part = {.loop = loop};
     loop_reap_soon(loop, &part.reap, on_part_reap);
@@ -511,7 +487,6 @@ static void on_signal(void *owner, int signal) {
 }
 
 static void test_signals(void **state) {
-    (void)state;
     struct loop *loop = loop_begin();
     loop_on_signal(loop, loop, on_signal);
     assert_int_equal(raise(SIGTERM), 0);

@@ -1,4 +1,4 @@
-/* A queue of payloads before one socket: order, partial writes, a full socket, a broken one. */
+/* A queue of payloads for one socket: order, partial writes, a full socket, a broken one. */
 #include "outq.h"
 #include "support.h"
 
@@ -23,7 +23,6 @@ static size_t waiting_bytes(const struct outq *queue) {
 }
 
 static void test_empty(void **state) {
-    (void)state;
     int fds[2];
     struct outq queue = {0};
     plain_pair(fds);
@@ -35,7 +34,6 @@ static void test_empty(void **state) {
 }
 
 static void test_order_and_bytes(void **state) {
-    (void)state;
     int fds[2];
     struct outq queue = {0};
     struct buf wanted = {0};
@@ -44,7 +42,7 @@ static void test_order_and_bytes(void **state) {
     for (uint32_t i = 0; i < 600; i++) { /* more than one call's vectors */
         struct payload *payload = numbered(i, i % 7);
         buf_append(&wanted, payload->bytes, payload->length);
-        outq_take(&queue, payload);
+        outq_queue(&queue, payload);
     }
     assert_int_equal(queue.count, 600);
     assert_int_equal(queue.queued_bytes, wanted.length);
@@ -61,10 +59,9 @@ static void test_order_and_bytes(void **state) {
 }
 
 static void test_at_is_in_order_of_writing(void **state) {
-    (void)state;
     struct outq queue = {0};
     for (uint32_t i = 0; i < 100; i++) {
-        outq_take(&queue, numbered(i, 0));
+        outq_queue(&queue, numbered(i, 0));
     }
     for (uint32_t i = 0; i < 100; i++) {
         struct payload *wanted = numbered(i, 0);
@@ -75,18 +72,52 @@ static void test_at_is_in_order_of_writing(void **state) {
     outq_release(&queue);
 }
 
+static void test_largest(void **state) {
+    int fds[2];
+    struct outq queue = {0};
+    struct buf got = {0};
+    plain_pair(fds);
+    assert_int_equal(outq_largest_bytes(&queue), 0);
+    outq_queue(&queue, numbered(1, 10));
+    size_t small = queue.queued_bytes;
+    assert_int_equal(outq_largest_bytes(&queue), small);
+    outq_queue(&queue, numbered(2, 8 * 1024 * 1024));
+    size_t large = queue.queued_bytes - small;
+    for (uint32_t i = 3; i < 40; i++) { /* the ring grows meanwhile */
+        outq_queue(&queue, numbered(i, 10));
+        assert_int_equal(outq_largest_bytes(&queue), large);
+    }
+    assert_int_equal(outq_write(&queue, fds[0]), OUTQ_BLOCKED);
+    assert_int_equal(queue.count, 38); /* the large one is partly written */
+    assert_int_equal(outq_largest_bytes(&queue), large - queue.first_written);
+    size_t before = queue.queued_bytes; /* smaller, but larger than what is left of the large one */
+    outq_queue(&queue, numbered(40, 8 * 1024 * 1024 - 1));
+    assert_int_equal(outq_largest_bytes(&queue), queue.queued_bytes - before);
+    while (outq_write(&queue, fds[0]) == OUTQ_BLOCKED) {
+        assert_true(drain_all(fds[1], &got));
+        got.length = 0;
+    }
+    assert_int_equal(outq_largest_bytes(&queue), 0);
+    outq_queue(&queue, numbered(41, 100));
+    outq_queue(&queue, numbered(42, 10));
+    assert_int_equal(outq_largest_bytes(&queue), queue.queued_bytes - outq_at(&queue, 1)->length);
+    outq_release(&queue);
+    buf_release(&got);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 static void test_shared_payloads_keep_their_other_holders(void **state) {
-    (void)state;
     int fds[2];
     struct outq queue = {0};
     struct payload *payload = payload_create("shared", 6);
     plain_pair(fds);
-    outq_take(&queue, payload_ref(payload));
-    outq_take(&queue, payload_ref(payload));
+    outq_queue(&queue, payload_ref(payload));
+    outq_queue(&queue, payload_ref(payload));
     assert_int_equal(payload->references, 3);
     assert_int_equal(outq_write(&queue, fds[0]), OUTQ_EMPTY);
     assert_int_equal(payload->references, 1);
-    outq_take(&queue, payload_ref(payload));
+    outq_queue(&queue, payload_ref(payload));
     outq_release(&queue);
     assert_int_equal(payload->references, 1);
     payload_unref(&payload);
@@ -96,7 +127,6 @@ static void test_shared_payloads_keep_their_other_holders(void **state) {
 
 /* A small socket and a reader that takes odd amounts, with payloads being added all the time. */
 static void test_partial_writes_keep_order(void **state) {
-    (void)state;
     for (uint32_t seed = 1; seed <= 20; seed++) {
         int fds[2];
         uint32_t random = seed;
@@ -109,7 +139,7 @@ static void test_partial_writes_keep_order(void **state) {
             if (next_random(&random) % 3 > 0) {
                 struct payload *payload = numbered(step, next_random(&random) % 5000);
                 buf_append(&wanted, payload->bytes, payload->length);
-                outq_take(&queue, payload);
+                outq_queue(&queue, payload);
             }
             enum outq_result result = outq_write(&queue, fds[0]);
             assert_int_not_equal(result, OUTQ_BROKEN);
@@ -135,12 +165,11 @@ static void test_partial_writes_keep_order(void **state) {
 }
 
 static void test_blocked_writes_nothing_more(void **state) {
-    (void)state;
     int fds[2];
     struct outq queue = {0};
     small_pair(fds);
     for (uint32_t i = 0; i < 100; i++) {
-        outq_take(&queue, numbered(i, 4000));
+        outq_queue(&queue, numbered(i, 4000));
     }
     assert_int_equal(outq_write(&queue, fds[0]), OUTQ_BLOCKED);
     size_t queued = queue.queued_bytes;
@@ -154,26 +183,24 @@ static void test_blocked_writes_nothing_more(void **state) {
 }
 
 static void test_broken(void **state) {
-    (void)state;
     int fds[2];
     struct outq queue = {0};
     plain_pair(fds);
     close(fds[1]);
-    outq_take(&queue, payload_create("x", 1));
+    outq_queue(&queue, payload_create("x", 1));
     assert_int_equal(outq_write(&queue, fds[0]), OUTQ_BROKEN); /* and no SIGPIPE */
     assert_int_equal(errno, EPIPE);
     outq_release(&queue);
     close(fds[0]);
 }
 
-/* The socket may be a blocking one: it is not waited for. */
+/* outq_write does not wait, even on a blocking socket. */
 static void test_does_not_wait_on_a_blocking_socket(void **state) {
-    (void)state;
     int fds[2];
     struct outq queue = {0};
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
     for (uint32_t i = 0; i < 2000; i++) {
-        outq_take(&queue, numbered(i, 4000));
+        outq_queue(&queue, numbered(i, 4000));
     }
     assert_int_equal(outq_write(&queue, fds[0]), OUTQ_BLOCKED);
     outq_release(&queue);
@@ -182,6 +209,6 @@ static void test_does_not_wait_on_a_blocking_socket(void **state) {
 }
 
 RUN_TESTS(TEST(test_empty), TEST(test_order_and_bytes), TEST(test_at_is_in_order_of_writing),
-          TEST(test_shared_payloads_keep_their_other_holders), TEST(test_partial_writes_keep_order),
-          TEST(test_blocked_writes_nothing_more), TEST(test_broken),
-          TEST(test_does_not_wait_on_a_blocking_socket))
+          TEST(test_largest), TEST(test_shared_payloads_keep_their_other_holders),
+          TEST(test_partial_writes_keep_order), TEST(test_blocked_writes_nothing_more),
+          TEST(test_broken), TEST(test_does_not_wait_on_a_blocking_socket))

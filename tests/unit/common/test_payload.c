@@ -1,9 +1,8 @@
-/* Shared bytes: a copy, counted, freed with the last holder (ASan sees the rest). */
+/* Shared bytes: copied, counted, freed with the last reference (ASan checks that). */
 #include "payload.h"
 #include "support.h"
 
 static void test_is_a_copy(void **state) {
-    (void)state;
     char bytes[] = "abc";
     struct payload *payload = payload_create(bytes, 4);
     bytes[0] = 'x';
@@ -15,7 +14,6 @@ static void test_is_a_copy(void **state) {
 }
 
 static void test_empty(void **state) {
-    (void)state;
     struct payload *payload = payload_create(NULL, 0);
     assert_int_equal(payload->length, 0);
     payload_unref(&payload);
@@ -23,7 +21,6 @@ static void test_empty(void **state) {
 }
 
 static void test_lives_until_the_last_holder_goes(void **state) {
-    (void)state;
     struct payload *first = payload_create("abc", 3);
     struct payload *second = payload_ref(first);
     struct payload *third = payload_ref(first);

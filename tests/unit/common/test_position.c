@@ -51,7 +51,7 @@ static const struct position_case cases[] = {
     {"00000000000000000001", POSITION_MALFORMED, {0}},
     {"18446744073709551616", POSITION_MALFORMED, {0}},
     {"0." M13 ".10000000000000000000", POSITION_MALFORMED, {0}},
-    /* missing parts, and parts too many */
+    /* missing parts, and too many parts */
     {".", POSITION_MALFORMED, {0}},
     {"..", POSITION_MALFORMED, {0}},
     {"0.", POSITION_MALFORMED, {0}},
@@ -83,7 +83,6 @@ static const struct position_case cases[] = {
 };
 
 static void test_parse(void **state) {
-    (void)state;
     for (size_t i = 0; i < length_of(cases); i++) {
         char *memory;
         struct position position;
@@ -99,13 +98,11 @@ static void test_parse(void **state) {
 }
 
 static void test_parse_no_text(void **state) {
-    (void)state;
     struct position position;
     assert_int_equal(position_parse((struct slice){NULL, 0}, &position), POSITION_NONE);
 }
 
 static void test_parse_nul_bytes(void **state) {
-    (void)state;
     static const struct slice texts[] = {LITERAL("\0"), LITERAL("0\0"),
                                          LITERAL("0.abcdefghijkl\0.1"), LITERAL("0." M13 ".1\0"),
                                          LITERAL("7~a\0")};
@@ -115,9 +112,8 @@ static void test_parse_nul_bytes(void **state) {
     }
 }
 
-/* Leading zeros within 19 digits say the same number. */
+/* Leading zeros within 19 digits do not change the number. */
 static void test_leading_zeros(void **state) {
-    (void)state;
     struct position position;
     assert_int_equal(position_parse(slice_of("007." M13 ".0000000000000000017"), &position),
                      POSITION_KNOWN);
@@ -125,16 +121,14 @@ static void test_leading_zeros(void **state) {
     assert_int_equal(position.since, 17);
 }
 
-/* "0" alone means everything; anything longer is a place. */
+/* Only "0" means everything; anything longer is a position. */
 static void test_everything_is_the_single_zero(void **state) {
-    (void)state;
     struct position position;
     assert_int_equal(position_parse(slice_of("0"), &position), POSITION_ALL);
     assert_int_not_equal(position_parse(slice_of("0." M13 ".0"), &position), POSITION_ALL);
 }
 
 static void test_very_long(void **state) {
-    (void)state;
     struct position position;
     char *text = repeated('1', 100000);
     assert_int_equal(position_parse(slice_of(text), &position), POSITION_MALFORMED);
@@ -144,7 +138,6 @@ static void test_very_long(void **state) {
 }
 
 static void test_truncated_at_every_byte(void **state) {
-    (void)state;
     static const char whole[] = "12." M13 ".34~own";
     for (size_t length = 1; length < sizeof whole - 1; length++) {
         struct position position;
@@ -162,7 +155,6 @@ static void test_truncated_at_every_byte(void **state) {
 }
 
 static void test_print(void **state) {
-    (void)state;
     static const struct {
         struct position position;
         const char *text;
@@ -183,7 +175,6 @@ static void test_print(void **state) {
 }
 
 static void test_round_trip(void **state) {
-    (void)state;
     static const uint64_t numbers[] = {0, 1, 9, 10, 4294967296, 9999999999999999999u};
     for (size_t d = 0; d < length_of(numbers); d++) {
         for (size_t s = 0; s < length_of(numbers); s++) {
@@ -199,7 +190,6 @@ static void test_round_trip(void **state) {
 }
 
 static void test_equals_looks_at_all_parts(void **state) {
-    (void)state;
     struct position a = {1, M13, 2};
     struct position durable = {2, M13, 2};
     struct position marker = {1, "abcdefghijkln", 2};
@@ -213,7 +203,6 @@ static void test_equals_looks_at_all_parts(void **state) {
 }
 
 static void test_markers_are_valid_and_differ(void **state) {
-    (void)state;
     char markers[100][MARKER_BYTES + 1];
     for (size_t i = 0; i < length_of(markers); i++) {
         marker_draw(markers[i]);
@@ -225,7 +214,6 @@ static void test_markers_are_valid_and_differ(void **state) {
 }
 
 static void test_marker_is_valid(void **state) {
-    (void)state;
     assert_true(marker_is_valid(LITERAL("0123456789abc")));
     assert_true(marker_is_valid(LITERAL("zzzzzzzzzzzzz")));
     assert_false(marker_is_valid(LITERAL("")));
@@ -238,7 +226,6 @@ static void test_marker_is_valid(void **state) {
 }
 
 static void test_publisher_id_every_byte(void **state) {
-    (void)state;
     static const char good[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
     for (int c = 0; c < 256; c++) {
         char id = (char)c;
@@ -251,7 +238,6 @@ static void test_publisher_id_every_byte(void **state) {
 }
 
 static void test_durable_place(void **state) {
-    (void)state;
     struct position both = {7, "abcdefghijklm", 3};
     struct position durable = position_durable(&both);
     char text[POSITION_TEXT_BYTES];

@@ -1,4 +1,4 @@
-/* Unix sockets: what stands in the way of a new listener, and what is left alone. */
+/* Unix sockets: files in the way of a new listener, which are replaced and which are not. */
 #include "sock.h"
 #include "support.h"
 
@@ -14,7 +14,6 @@ static bool is_nonblocking(int fd) {
 }
 
 static void test_listen_connect_accept(void **state) {
-    (void)state;
     struct directory directory;
     char path[128];
     const char *reason = NULL;
@@ -40,7 +39,6 @@ static void test_listen_connect_accept(void **state) {
 }
 
 static void test_mode(void **state) {
-    (void)state;
     static const mode_t modes[] = {0600, 0660, 0777};
     struct directory directory;
     directory_make(&directory);
@@ -60,7 +58,6 @@ static void test_mode(void **state) {
 }
 
 static void test_stale_socket_is_replaced(void **state) {
-    (void)state;
     struct directory directory;
     char path[128];
     const char *reason;
@@ -80,7 +77,6 @@ static void test_stale_socket_is_replaced(void **state) {
 }
 
 static void test_live_server_is_untouched(void **state) {
-    (void)state;
     struct directory directory;
     char path[128];
     struct stat before;
@@ -103,9 +99,8 @@ static void test_live_server_is_untouched(void **state) {
     directory_remove(&directory);
 }
 
-/* A server that is too busy to take the knock is alive. */
+/* A server whose backlog is full is alive. */
 static void test_live_server_with_a_full_backlog_is_untouched(void **state) {
-    (void)state;
     struct directory directory;
     char path[128];
     const char *reason = NULL;
@@ -131,7 +126,6 @@ static void test_live_server_with_a_full_backlog_is_untouched(void **state) {
 }
 
 static void test_what_is_no_socket_is_untouched(void **state) {
-    (void)state;
     struct directory directory;
     char file[128];
     char link[128];
@@ -155,7 +149,6 @@ static void test_what_is_no_socket_is_untouched(void **state) {
 }
 
 static void test_path_of_107_and_108_bytes(void **state) {
-    (void)state;
     struct directory directory;
     char path[200];
     const char *reason = NULL;
@@ -182,7 +175,6 @@ static void test_path_of_107_and_108_bytes(void **state) {
 }
 
 static void test_errors_have_reasons(void **state) {
-    (void)state;
     const char *reason = NULL;
     assert_int_equal(sock_listen("/nowhere/at/all/s", 0600, &reason), -1);
     assert_non_null(reason);
@@ -192,7 +184,6 @@ static void test_errors_have_reasons(void **state) {
 }
 
 static void test_connect_to_nothing(void **state) {
-    (void)state;
     struct directory directory;
     char path[128];
     directory_make(&directory);
@@ -204,7 +195,6 @@ static void test_connect_to_nothing(void **state) {
 }
 
 static void test_set_nonblocking(void **state) {
-    (void)state;
     int fds[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
     assert_false(is_nonblocking(fds[0]));

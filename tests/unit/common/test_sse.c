@@ -12,7 +12,6 @@ static void expect_body(struct sse_event event, const char *wanted, size_t wante
 }
 
 static void test_data_lines(void **state) {
-    (void)state;
     static const struct {
         const char *data;
         const char *lines;
@@ -58,12 +57,10 @@ static void test_data_lines(void **state) {
 }
 
 static void test_no_data_at_all(void **state) {
-    (void)state;
     expect_body((struct sse_event){0}, "event: message\ndata:\n\n", 0);
 }
 
 static void test_nul_in_data(void **state) {
-    (void)state;
     struct buf out = {0};
     struct sse_event event = {.data = LITERAL("a\0b")};
     assert_int_equal(sse_event_body(&out, &event), 0);
@@ -72,13 +69,11 @@ static void test_nul_in_data(void **state) {
 }
 
 static void test_type(void **state) {
-    (void)state;
     expect_body((struct sse_event){.type = LITERAL("order"), .data = LITERAL("1")},
                 "event: order\ndata: 1\n\n", 0);
 }
 
 static void test_retry(void **state) {
-    (void)state;
     expect_body((struct sse_event){.has_retry = true, .retry_ms = 3600000, .data = LITERAL("1")},
                 "event: message\nretry: 3600000\ndata: 1\n\n", 0);
     expect_body((struct sse_event){.has_retry = true, .retry_ms = 0, .data = LITERAL("1")},
@@ -89,7 +84,6 @@ static void test_retry(void **state) {
 
 /* The comment comes first, the id between it and the rest. */
 static void test_comment(void **state) {
-    (void)state;
     static const struct {
         const char *comment;
         const char *lines;
@@ -107,7 +101,6 @@ static void test_comment(void **state) {
 }
 
 static void test_id(void **state) {
-    (void)state;
     struct position position = {3, "abcdefghijklm", 17};
     struct position plain = {.durable = 9};
     struct buf out = {0};
@@ -120,7 +113,6 @@ static void test_id(void **state) {
 }
 
 static void test_comment_and_retry_lines(void **state) {
-    (void)state;
     struct buf out = {0};
     sse_comment(&out, "listening alpha");
     expect_buf(&out, ": listening alpha\n");
@@ -131,7 +123,6 @@ static void test_comment_and_retry_lines(void **state) {
 }
 
 static void test_refresh_reasons(void **state) {
-    (void)state;
     static const char *const names[] = {
         [SSE_REFRESH_UNKNOWN_POSITION] = "unknown_position",
         [SSE_REFRESH_RESTART] = "restart",
@@ -152,7 +143,6 @@ static void test_refresh_reasons(void **state) {
 }
 
 static void test_refresh_dropped(void **state) {
-    (void)state;
     struct buf out = {0};
     sse_refresh(&out, SSE_REFRESH_GAP, SSE_DROPPED_UNKNOWN, NULL, 0);
     expect_buf(&out,
@@ -165,7 +155,6 @@ static void test_refresh_dropped(void **state) {
 }
 
 static void test_refresh_escapes_topics(void **state) {
-    (void)state;
     struct slice topics[] = {LITERAL("a\"b"), LITERAL("c\\d"), LITERAL("e\nf\r"),
                              LITERAL("caf\xc3\xa9"), LITERAL("")};
     struct buf out = {0};
@@ -175,13 +164,23 @@ static void test_refresh_escapes_topics(void **state) {
 }
 
 static void test_close(void **state) {
-    (void)state;
     struct buf out = {0};
     sse_close(&out);
     expect_buf(&out, "event: close\ndata: {}\n\n");
 }
 
+static void test_position_event(void **state) {
+    struct buf out = {0};
+    struct position position = {7, "abcdefghijklm", 12};
+    sse_position(&out, &position);
+    expect_buf(&out, "event: position\nid: 7.abcdefghijklm.12\n"
+                     "data: {\"position\":\"7.abcdefghijklm.12\"}\n\n");
+    position = (struct position){.durable = 7};
+    sse_position(&out, &position);
+    expect_buf(&out, "event: position\nid: 7\ndata: {\"position\":\"7\"}\n\n");
+}
+
 RUN_TESTS(TEST(test_data_lines), TEST(test_no_data_at_all), TEST(test_nul_in_data), TEST(test_type),
           TEST(test_retry), TEST(test_comment), TEST(test_id), TEST(test_comment_and_retry_lines),
           TEST(test_refresh_reasons), TEST(test_refresh_dropped), TEST(test_refresh_escapes_topics),
-          TEST(test_close))
+          TEST(test_close), TEST(test_position_event))

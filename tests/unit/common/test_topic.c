@@ -3,7 +3,6 @@
 #include "topic.h"
 
 static void test_topic_is_valid(void **state) {
-    (void)state;
     static const struct {
         struct slice name;
         bool is_valid;
@@ -28,8 +27,33 @@ static void test_topic_is_valid(void **state) {
     }
 }
 
+static void test_patterns(void **state) {
+    static const struct {
+        struct slice name;
+        bool is_pattern;
+    } cases[] = {{LITERAL("*"), true},    {LITERAL("orders.*"), true}, {LITERAL("a**"), true},
+                 {LITERAL("a *"), true},  {LITERAL("a"), false},       {LITERAL("*a"), false},
+                 {LITERAL("a*b"), false}, {LITERAL("a* "), false},     {LITERAL(""), false}};
+    for (size_t i = 0; i < length_of(cases); i++) {
+        char *memory;
+        struct slice name = exact(cases[i].name, &memory);
+        assert_int_equal(topic_is_pattern(name), cases[i].is_pattern);
+        free(memory);
+    }
+    assert_true(topic_is_valid(slice_of(TOPIC_BROADCAST)));
+    assert_true(topic_is_pattern(slice_of(TOPIC_BROADCAST)));
+}
+
+static void test_topics_of_users(void **state) {
+    assert_true(topic_is_of_user(LITERAL("user:anna")));
+    assert_true(topic_is_of_user(LITERAL("user:")));
+    assert_false(topic_is_of_user(LITERAL("user")));
+    assert_false(topic_is_of_user(LITERAL("User:anna")));
+    assert_false(topic_is_of_user(LITERAL("a user:")));
+    assert_false(topic_is_of_user(LITERAL("")));
+}
+
 static void test_lengths(void **state) {
-    (void)state;
     static const struct {
         size_t length;
         bool is_topic;
@@ -52,9 +76,8 @@ static void test_lengths(void **state) {
     }
 }
 
-/* 255 bytes that end in the middle of a character are no name. */
+/* 255 bytes that end in the middle of a character are not a name. */
 static void test_length_counts_bytes(void **state) {
-    (void)state;
     char name[257];
     for (size_t i = 0; i < sizeof name - 1; i += 2) {
         memcpy(name + i, "\xc3\xa9", 2);
@@ -65,7 +88,6 @@ static void test_length_counts_bytes(void **state) {
 }
 
 static void test_path_lowers(void **state) {
-    (void)state;
     static const struct {
         const char *name;
         const char *lowered; /* NULL: refused */
@@ -86,7 +108,6 @@ static void test_path_lowers(void **state) {
 }
 
 static void test_path_every_byte(void **state) {
-    (void)state;
     static const char good[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
     for (int c = 0; c < 256; c++) {
         char name = (char)c;
@@ -98,7 +119,6 @@ static void test_path_every_byte(void **state) {
 
 /* The published test vectors of FNV-1a, 32 bit. */
 static void test_channel_is_fnv1a_modulo_8(void **state) {
-    (void)state;
     static const struct {
         const char *name;
         uint32_t hash;
@@ -116,7 +136,6 @@ static void test_channel_is_fnv1a_modulo_8(void **state) {
 }
 
 static void test_channel_ignores_ascii_case_only(void **state) {
-    (void)state;
     char upper[TOPIC_CHANNEL_BYTES];
     char lower[TOPIC_CHANNEL_BYTES];
     topic_channel(slice_of("FooBar"), upper);
@@ -133,7 +152,6 @@ static void test_channel_ignores_ascii_case_only(void **state) {
 }
 
 static void test_channel_at(void **state) {
-    (void)state;
     for (unsigned i = 0; i < TOPIC_CHANNELS; i++) {
         char channel[TOPIC_CHANNEL_BYTES];
         topic_channel_at(i, channel);
@@ -144,19 +162,20 @@ static void test_channel_at(void **state) {
 }
 
 static void test_reserved_types(void **state) {
-    (void)state;
     static const struct {
         const char *type;
         bool is_reserved;
-    } cases[] = {{"refresh", true},  {"close", true},  {"error", true},   {"open", true},
-                 {"message", false}, {"Close", false}, {"closed", false}, {"", false},
-                 {"clos", false},    {"opens", false}, {" open", false}};
+    } cases[] = {{"refresh", true},  {"close", true},   {"error", true}, {"open", true},
+                 {"position", true}, {"end", true},     {"state", true}, {"message", false},
+                 {"Close", false},   {"closed", false}, {"", false},     {"clos", false},
+                 {"opens", false},   {" open", false}};
     for (size_t i = 0; i < length_of(cases); i++) {
         assert_int_equal(event_type_is_reserved(slice_of(cases[i].type)), cases[i].is_reserved);
     }
 }
 
-RUN_TESTS(TEST(test_topic_is_valid), TEST(test_lengths), TEST(test_length_counts_bytes),
-          TEST(test_path_lowers), TEST(test_path_every_byte), TEST(test_channel_is_fnv1a_modulo_8),
+RUN_TESTS(TEST(test_topic_is_valid), TEST(test_patterns), TEST(test_topics_of_users),
+          TEST(test_lengths), TEST(test_length_counts_bytes), TEST(test_path_lowers),
+          TEST(test_path_every_byte), TEST(test_channel_is_fnv1a_modulo_8),
           TEST(test_channel_ignores_ascii_case_only), TEST(test_channel_at),
           TEST(test_reserved_types))

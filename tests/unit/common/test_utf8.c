@@ -1,4 +1,4 @@
-/* What is UTF-8 by RFC 3629, byte by byte, and what of it is a control character. */
+/* Which bytes are UTF-8 by RFC 3629, and which characters are control characters. */
 #include "support.h"
 #include "utf8.h"
 
@@ -72,7 +72,6 @@ static const struct text_case cases[] = {
 };
 
 static void test_cases(void **state) {
-    (void)state;
     for (size_t i = 0; i < length_of(cases); i++) {
         if (is_valid(cases[i].text) != cases[i].is_valid ||
             is_printable(cases[i].text) != cases[i].is_printable) {
@@ -81,9 +80,8 @@ static void test_cases(void **state) {
     }
 }
 
-/* One character of each length; only its whole is valid. */
+/* One character of each length; only the complete one is valid. */
 static void test_truncated_at_every_byte(void **state) {
-    (void)state;
     static const struct slice characters[] = {LITERAL("\xc3\xa9"), LITERAL("\xe2\x82\xac"),
                                               LITERAL("\xf0\x9f\x98\x80")};
     for (size_t i = 0; i < length_of(characters); i++) {
@@ -95,9 +93,8 @@ static void test_truncated_at_every_byte(void **state) {
     }
 }
 
-/* Every code point goes out and comes back, and no sequence of another length says the same. */
+/* Every code point is encoded and decoded, and no longer sequence is accepted for it. */
 static void test_encode_every_code_point(void **state) {
-    (void)state;
     for (uint32_t c = 0; c <= 0x10ffff; c++) {
         char out[4];
         if (c >= 0xd800 && c <= 0xdfff) {
@@ -114,7 +111,6 @@ static void test_encode_every_code_point(void **state) {
 }
 
 static void test_encode_known_bytes(void **state) {
-    (void)state;
     static const struct {
         uint32_t code_point;
         struct slice bytes;
@@ -131,7 +127,6 @@ static void test_encode_known_bytes(void **state) {
 
 /* All two-byte texts, against the definition. */
 static void test_every_pair_of_bytes(void **state) {
-    (void)state;
     for (unsigned pair = 0; pair < 0x10000; pair++) {
         unsigned first = pair >> 8;
         unsigned second = pair & 0xff;
@@ -144,5 +139,29 @@ static void test_every_pair_of_bytes(void **state) {
     }
 }
 
-RUN_TESTS(TEST(test_cases), TEST(test_truncated_at_every_byte), TEST(test_encode_every_code_point),
-          TEST(test_encode_known_bytes), TEST(test_every_pair_of_bytes))
+static void test_repair(void **state) {
+    static const char *const repairs[][2] = {
+        {"", ""},
+        {"gr\xc3\xb6\xc3\x9f"
+         "e",
+         "gr\xc3\xb6\xc3\x9f"
+         "e"},
+        {"\xff", "\xef\xbf\xbd"},
+        {"a\xc3", "a\xef\xbf\xbd"}, /* cut off */
+        {"\xc3"
+         "a\xe9 b",
+         "\xef\xbf\xbd"
+         "a\xef\xbf\xbd b"},                                      /* of another encoding */
+        {"\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"}, /* half of a surrogate pair */
+    };
+    for (size_t i = 0; i < length_of(repairs); i++) {
+        struct buf out = {0};
+        utf8_repair(slice_of(repairs[i][0]), &out);
+        assert_true(utf8_is_valid(buf_slice(&out)));
+        expect_buf(&out, repairs[i][1]);
+    }
+}
+
+RUN_TESTS(TEST(test_repair), TEST(test_cases), TEST(test_truncated_at_every_byte),
+          TEST(test_encode_every_code_point), TEST(test_encode_known_bytes),
+          TEST(test_every_pair_of_bytes))

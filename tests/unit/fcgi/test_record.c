@@ -3,7 +3,6 @@
 #include "support.h"
 
 static void test_header(void **state) {
-    (void)state;
     char header[RECORD_HEADER_BYTES];
     record_header(header, 0x1234, 1);
     assert_memory_equal(header, "\x01\x06\x12\x34\x00\x01\x00\x00", 8);
@@ -12,7 +11,6 @@ static void test_header(void **state) {
 }
 
 static void test_trailer(void **state) {
-    (void)state;
     char trailer[RECORD_TRAILER_BYTES];
     memset(trailer, 'x', sizeof trailer);
     record_trailer(trailer, 0x1234);
@@ -106,7 +104,6 @@ static const struct scan_case cases[] = {
 };
 
 static void test_requests(void **state) {
-    (void)state;
     for (size_t i = 0; i < length_of(cases); i++) {
         for (size_t piece = 1; piece <= 64; piece++) {
             if (scan_of(cases[i].bytes, piece) != cases[i].verdict) {
@@ -117,7 +114,6 @@ static void test_requests(void **state) {
 }
 
 static void test_truncated_at_every_byte(void **state) {
-    (void)state;
     static const char whole[] = HEAD BODY("\x01") BODY_END("\x01");
     for (size_t length = 0; length < sizeof whole; length++) {
         struct slice part = {whole, length};
@@ -126,7 +122,6 @@ static void test_truncated_at_every_byte(void **state) {
 }
 
 static void test_every_other_type(void **state) {
-    (void)state;
     for (unsigned type = 0; type < 256; type++) {
         char bytes[] = "\x01\x01\0\x01\0\x08\0\0"
                        "\0\x01\x01\0\0\0\0\0"
@@ -142,7 +137,6 @@ static void test_every_other_type(void **state) {
 
 /* The largest content and padding that a header can announce. */
 static void test_largest_record(void **state) {
-    (void)state;
     struct buf bytes = {0};
     char *filler = repeated('x', 65535 + 255);
     buf_append(&bytes, BEGIN("\x01"), 16);
@@ -157,7 +151,6 @@ static void test_largest_record(void **state) {
 }
 
 static void test_request_ids_of_two_bytes(void **state) {
-    (void)state;
     static const char same[] = "\x01\x01\x12\x34\0\x08\0\0"
                                "\0\x01\0\0\0\0\0\0"
                                "\x01\x04\x12\x34\0\0\0\0"
@@ -171,7 +164,6 @@ static void test_request_ids_of_two_bytes(void **state) {
 
 /* The records that end a part may be padded, too: complete means that the padding is there. */
 static void test_padding_of_empty_records(void **state) {
-    (void)state;
     static const char whole[] = BEGIN("\x01") "\x01\x04\0\x01\0\0\x03\0"
                                               "pad" BODY("\x01") "\x01\x05\0\x01\0\0\xff\0";
     struct buf padded = {0};

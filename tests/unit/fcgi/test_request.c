@@ -20,7 +20,8 @@ static struct request parse(const char *const *pairs) {
     struct parameters parameters = {pairs, get};
     struct request request;
     memset(&request, 'x', sizeof request);
-    static const struct route_paths paths = {"/topics", "/healthz", "/api/events", "/health"};
+    static const struct route_paths paths = {"/topics", "/healthz", "/api/events",
+                                             "/events", "/api/sse", "/health"};
     request_parse(&parameters, &paths, &request);
     return request;
 }
@@ -28,7 +29,6 @@ static struct request parse(const char *const *pairs) {
 #define PARSE(...) parse((const char *const[]){__VA_ARGS__, NULL, NULL})
 
 static void test_nothing_given(void **state) {
-    (void)state;
     struct request request = PARSE("REQUEST_METHOD", "GET", "REQUEST_URI", "/topics/a/events");
     assert_int_equal(request.method, METHOD_GET);
     assert_int_equal(request.route.kind, ROUTE_TOPIC_EVENTS);
@@ -36,13 +36,14 @@ static void test_nothing_given(void **state) {
     assert_int_equal(request.position_kind, POSITION_NONE);
     assert_int_equal(request.limit, WIRE_HEALTH_LIMIT);
     assert_false(request.accepts_events);
-    assert_string_equal(request.user, "");
+    assert_false(request.wants_position);
+    assert_false(request.has_heartbeat_events);
+    assert_string_equal(request.identity.user, "");
     assert_string_equal(request.content_type, "");
     assert_true(request.content_length == REQUEST_LENGTH_NONE);
 }
 
 static void test_methods(void **state) {
-    (void)state;
     static const struct {
         const char *name;
         enum method method;
@@ -55,7 +56,6 @@ static void test_methods(void **state) {
 }
 
 static void test_script_name(void **state) {
-    (void)state;
     struct request request = PARSE("REQUEST_URI", "/app/topics/a/events", "SCRIPT_NAME", "/app");
     assert_int_equal(request.route.kind, ROUTE_TOPIC_EVENTS);
 }
@@ -93,7 +93,6 @@ static const struct position_source sources[] = {
 };
 
 static void test_position(void **state) {
-    (void)state;
     for (size_t i = 0; i < length_of(sources); i++) {
         struct request request =
             PARSE("HTTP_LAST_EVENT_ID", sources[i].header, "QUERY_STRING", sources[i].query);
@@ -108,8 +107,27 @@ static void test_position(void **state) {
     }
 }
 
+static void test_what_a_stream_is_to_show(void **state) {
+    static const struct {
+        const char *query;
+        bool wants_position;
+        bool has_heartbeat_events;
+    } cases[] = {{"heartbeat=event", false, true},
+                 {"a=b&heartbeat=%65vent&position=1", true, true},
+                 {"position=1", true, false},
+                 {"position=0&heartbeat=comment", false, false},
+                 {"position=&heartbeat=", false, false},
+                 {"position=11&heartbeat=events", false, false},
+                 {"positions=1&xheartbeat=event", false, false},
+                 {"position=%zz&heartbeat=%zz", false, false}};
+    for (size_t i = 0; i < length_of(cases); i++) {
+        struct request request = PARSE("QUERY_STRING", cases[i].query);
+        assert_int_equal(request.wants_position, cases[i].wants_position);
+        assert_int_equal(request.has_heartbeat_events, cases[i].has_heartbeat_events);
+    }
+}
+
 static void test_very_long_position(void **state) {
-    (void)state;
     char *long_id = repeated('1', 5000);
     struct buf query = {0};
     buf_printf(&query, "last_event_id=%s", long_id);
@@ -121,7 +139,6 @@ static void test_very_long_position(void **state) {
 }
 
 static void test_limit(void **state) {
-    (void)state;
     static const struct {
         const char *query;
         uint32_t limit;
@@ -155,13 +172,11 @@ static void test_limit(void **state) {
 
 /* More digits than any machine counts: too much, or no number, but never a small one. */
 static void test_limit_of_many_digits(void **state) {
-    (void)state;
     uint32_t limit = PARSE("QUERY_STRING", "limit=18446744073709551617").limit;
     assert_true(limit == REQUEST_LIMIT_BAD || limit == 65536);
 }
 
 static void test_content_length(void **state) {
-    (void)state;
     static const struct {
         const char *text;
         int64_t length;
@@ -186,55 +201,31 @@ static void test_content_length(void **state) {
 }
 
 static void test_accept_user_and_type(void **state) {
-    (void)state;
     assert_true(PARSE("HTTP_ACCEPT", "text/event-stream").accepts_events);
     assert_true(PARSE("HTTP_ACCEPT", "text/html, text/event-stream;q=0.5").accepts_events);
     assert_false(PARSE("HTTP_ACCEPT", "*/*").accepts_events);
     assert_false(PARSE("HTTP_ACCEPT", "text/html").accepts_events);
-    assert_string_equal(PARSE("REMOTE_USER", "anna").user, "anna");
+    assert_true(PARSE("HTTP_ACCEPT", "text/event-stream").is_event_source);
+    assert_false(PARSE("HTTP_ACCEPT", "text/html, text/event-stream;q=0.5").is_event_source);
+    assert_false(PARSE("HTTP_ACCEPT", "text/event-stream, */*").is_event_source);
+    assert_false(PARSE("HTTP_ACCEPT", "").is_event_source);
+    assert_string_equal(PARSE("REMOTE_USER", "anna").identity.user, "anna");
     assert_string_equal(PARSE("CONTENT_TYPE", "application/json").content_type, "application/json");
 }
 
-static void test_third_door(void **state) {
-    (void)state;
-    static const struct {
-        const char *uri;
-        const char *script;
-        bool is_third_door;
-    } cases[] = {
-        {"/api/events/publish", "", true},
-        {"/api/events/history?channel=c", "", true},
-        {"/api/events", "", true},
-        {"/api/events/", "", true},
-        {"/api/events/nothing", "", true},
-        {"/api/events?x", "", true},
-        {"/%61pi/events/publish", "", true},
-        {"/health", "", true},
-        {"/health?x", "", true},
-        {"/app/api/events/nothing", "/app", true},
-        {"/app/api/events/publish", "/app", true},
-        {"/app/api/events/nothing", "", false},
-        {"/api/eventsx", "", false},
-        {"/api/event", "", false},
-        {"/api", "", false},
-        {"/healthz", "", false},
-        {"/topics/a/events", "", false},
-        {"/topics/a.b/events", "", false},
-        {"/", "", false},
-        {"", "", false},
-        {"/app", "/app", false},
-    };
-    for (size_t i = 0; i < length_of(cases); i++) {
-        bool is_third_door =
-            PARSE("REQUEST_URI", cases[i].uri, "SCRIPT_NAME", cases[i].script).is_third_door;
-        if (is_third_door != cases[i].is_third_door) {
-            fail_msg("'%s' at '%s'", cases[i].uri, cases[i].script);
-        }
-    }
-    assert_string_equal(PARSE("QUERY_STRING", "a=%62").query, "a=%62");
+static void test_route_and_query(void **state) {
+    struct request request = PARSE("REQUEST_URI", "/app/events/publish?a=%62", "SCRIPT_NAME",
+                                   "/app", "QUERY_STRING", "a=%62");
+    assert_int_equal(request.route.kind, ROUTE_PUBLISH_MANY);
+    assert_int_equal(request.route.api, API_EVENTS);
+    assert_string_equal(request.query, "a=%62");
+    request = PARSE("REQUEST_URI", "/api/events/nothing");
+    assert_int_equal(request.route.kind, ROUTE_NONE);
+    assert_int_equal(request.route.api, API_DURABLE);
+    assert_int_equal(PARSE("REQUEST_URI", "/topics/a/events").route.api, API_TOPICS);
 }
 
-RUN_TESTS(TEST(test_third_door), TEST(test_nothing_given), TEST(test_methods),
-          TEST(test_script_name), TEST(test_position), TEST(test_very_long_position),
-          TEST(test_limit), TEST(test_limit_of_many_digits), TEST(test_content_length),
-          TEST(test_accept_user_and_type))
+RUN_TESTS(TEST(test_route_and_query), TEST(test_nothing_given), TEST(test_methods),
+          TEST(test_script_name), TEST(test_position), TEST(test_what_a_stream_is_to_show),
+          TEST(test_very_long_position), TEST(test_limit), TEST(test_limit_of_many_digits),
+          TEST(test_content_length), TEST(test_accept_user_and_type))

@@ -85,26 +85,26 @@ static const struct route_case cases[] = {
     {"/ap", "/app", ROUTE_NONE, ""},
     {"/app?/topics/alpha/events", "/app", ROUTE_NONE, ""},
 
-    /* the third door */
+    /* the durable API */
     {"/api/events/publish", "", ROUTE_PUBLISH, ""},
     {"/api/events/channels/subscribe", "", ROUTE_SUBSCRIBE, ""},
     {"/api/events/channels/unsubscribe", "", ROUTE_UNSUBSCRIBE, ""},
     {"/api/events/channels", "", ROUTE_CHANNELS, ""},
     {"/api/events/channels/list", "", ROUTE_CHANNELS, ""},
     {"/api/events/history", "", ROUTE_HISTORY, ""},
-    {"/api/events/stream", "", ROUTE_STREAM, ""},
-    {"/api/events/active-connections", "", ROUTE_CONNECTIONS, ""},
-    {"/health", "", ROUTE_STATUS, ""},
+    {"/api/events/stream", "", ROUTE_USER_STREAM, ""},
+    {"/api/events/active-connections", "", ROUTE_USER_STREAMS, ""},
+    {"/health", "", ROUTE_SHORT_HEALTH, ""},
 
     {"/api/events/history?topic=a&limit=5", "", ROUTE_HISTORY, ""},
-    {"/api/events/stream?/x/y?z", "", ROUTE_STREAM, ""},
+    {"/api/events/stream?/x/y?z", "", ROUTE_USER_STREAM, ""},
     {"/api/events/channels?", "", ROUTE_CHANNELS, ""},
-    {"/health?", "", ROUTE_STATUS, ""},
+    {"/health?", "", ROUTE_SHORT_HEALTH, ""},
     {"/%61pi/event%73/publi%73h", "", ROUTE_PUBLISH, ""},
     {"/api/events/%63hannels/%6cist", "", ROUTE_CHANNELS, ""},
-    {"/api/events/active%2dconnections", "", ROUTE_CONNECTIONS, ""},
-    {"/api/events/active%2Dconnections", "", ROUTE_CONNECTIONS, ""},
-    {"/healt%68", "", ROUTE_STATUS, ""},
+    {"/api/events/active%2dconnections", "", ROUTE_USER_STREAMS, ""},
+    {"/api/events/active%2Dconnections", "", ROUTE_USER_STREAMS, ""},
+    {"/healt%68", "", ROUTE_SHORT_HEALTH, ""},
 
     {"/api", "", ROUTE_NONE, ""},
     {"/api/", "", ROUTE_NONE, ""},
@@ -113,7 +113,6 @@ static const struct route_case cases[] = {
     {"/api/events?", "", ROUTE_NONE, ""},
     {"/api/events/x", "", ROUTE_NONE, ""},
     {"/publish", "", ROUTE_NONE, ""},
-    {"/events/publish", "", ROUTE_NONE, ""},
     {"/api/publish", "", ROUTE_NONE, ""},
     {"/api/events/subscribe", "", ROUTE_NONE, ""},
     {"/api/events/list", "", ROUTE_NONE, ""},
@@ -193,24 +192,55 @@ static const struct route_case cases[] = {
     {"/app/api/events/channels", "/app", ROUTE_CHANNELS, ""},
     {"/app/api/events/channels/list?x", "/app", ROUTE_CHANNELS, ""},
     {"/app/x/api/events/history", "/app/x", ROUTE_HISTORY, ""},
-    {"/app/api/events/stream", "/app", ROUTE_STREAM, ""},
-    {"/app/api/events/active-connections", "/app", ROUTE_CONNECTIONS, ""},
-    {"/app/health", "/app", ROUTE_STATUS, ""},
+    {"/app/api/events/stream", "/app", ROUTE_USER_STREAM, ""},
+    {"/app/api/events/active-connections", "/app", ROUTE_USER_STREAMS, ""},
+    {"/app/health", "/app", ROUTE_SHORT_HEALTH, ""},
     {"/app/api/events/stream", "", ROUTE_NONE, ""},
     {"/app/api/events/stream", "/ap", ROUTE_NONE, ""},
     {"/app/api/events/stream", "/app/api/events", ROUTE_NONE, ""},
     {"/app/api/events/stream/", "/app", ROUTE_NONE, ""},
     {"/app/health/", "/app", ROUTE_NONE, ""},
-    {"/api/events/stream", "/app", ROUTE_STREAM, ""},
-    {"/api/events/stream", "/api/events", ROUTE_STREAM, ""},
-    {"/api/events/stream", "/api/events/stream", ROUTE_STREAM, ""},
-    {"/api/events/api/events/stream", "/api/events", ROUTE_STREAM, ""},
-    {"/health", "/health", ROUTE_STATUS, ""},
-    {"/health/health", "/health", ROUTE_STATUS, ""},
+    {"/api/events/stream", "/app", ROUTE_USER_STREAM, ""},
+    {"/api/events/stream", "/api/events", ROUTE_USER_STREAM, ""},
+    {"/api/events/stream", "/api/events/stream", ROUTE_USER_STREAM, ""},
+    {"/api/events/api/events/stream", "/api/events", ROUTE_USER_STREAM, ""},
+    {"/health", "/health", ROUTE_SHORT_HEALTH, ""},
+    {"/health/health", "/health", ROUTE_SHORT_HEALTH, ""},
     {"/health/healthz", "/health", ROUTE_HEALTH, ""},
+
+    /* the events API */
+    {"/events", "", ROUTE_STREAM, ""},
+    {"/events?topics=a,b", "", ROUTE_STREAM, ""},
+    {"/%65vents", "", ROUTE_STREAM, ""},
+    {"/events/publish", "", ROUTE_PUBLISH_MANY, ""},
+    {"/events/publish?x=/y", "", ROUTE_PUBLISH_MANY, ""},
+    {"/api/sse/publish", "", ROUTE_SSE_PUBLISH, ""},
+    {"/api/ss%65/publish", "", ROUTE_SSE_PUBLISH, ""},
+    {"/api/sse/stats", "", ROUTE_SSE_STATS, ""},
+    {"/events/", "", ROUTE_NONE, ""},
+    {"/events/publish/", "", ROUTE_NONE, ""},
+    {"/events/publish/x", "", ROUTE_NONE, ""},
+    {"/events/stats", "", ROUTE_NONE, ""},
+    {"/events/alpha/events", "", ROUTE_NONE, ""},
+    {"/eventsx", "", ROUTE_NONE, ""},
+    {"/Events", "", ROUTE_NONE, ""},
+    {"/events%2fpublish", "", ROUTE_NONE, ""},
+    {"//events", "", ROUTE_NONE, ""},
+    {"/api/sse", "", ROUTE_NONE, ""},
+    {"/api/sse/", "", ROUTE_NONE, ""},
+    {"/api/sse/stats/x", "", ROUTE_NONE, ""},
+    {"/api/sse/stream", "", ROUTE_NONE, ""},
+    {"/app/events", "/app", ROUTE_STREAM, ""},
+    {"/app/events/publish?x", "/app", ROUTE_PUBLISH_MANY, ""},
+    {"/app/api/sse/publish", "/app", ROUTE_SSE_PUBLISH, ""},
+    {"/app/events", "", ROUTE_NONE, ""},
+    {"/events", "/events", ROUTE_STREAM, ""},
+    {"/events/events", "/events", ROUTE_STREAM, ""},
+    {"/api/events/publish", "/api", ROUTE_PUBLISH, ""},
 };
 
-static const struct route_paths usual = {"/topics", "/healthz", "/api/events", "/health"};
+static const struct route_paths usual = {"/topics", "/healthz", "/api/events",
+                                         "/events", "/api/sse", "/health"};
 
 static void expect_routes(const struct route_case *expected, size_t count,
                           const struct route_paths *paths) {
@@ -229,12 +259,10 @@ static void expect_routes(const struct route_case *expected, size_t count,
 }
 
 static void test_cases(void **state) {
-    (void)state;
     expect_routes(cases, length_of(cases), &usual);
 }
 
 static void test_lengths_of_topics(void **state) {
-    (void)state;
     static const struct {
         size_t length;
         enum route_kind kind;
@@ -256,7 +284,6 @@ static void test_lengths_of_topics(void **state) {
 
 /* 128 escaped bytes are 384 of the path, and one topic. */
 static void test_length_counts_decoded_bytes(void **state) {
-    (void)state;
     for (int count = 128; count <= 129; count++) {
         struct route route;
         struct buf uri = {0};
@@ -272,8 +299,8 @@ static void test_length_counts_decoded_bytes(void **state) {
 }
 
 static void test_other_bases(void **state) {
-    (void)state;
-    static const struct route_paths other = {"/api/v1", "/status/health", "/v1/durable", "/up/ok"};
+    static const struct route_paths other = {"/api/v1",  "/status/health", "/v1/durable",
+                                             "/v1/many", "/one",           "/up/ok"};
     static const struct route_case expected[] = {
         {"/api/v1/alpha/events", "", ROUTE_TOPIC_EVENTS, "alpha"},
         {"/status/health", "", ROUTE_HEALTH, ""},
@@ -281,7 +308,7 @@ static void test_other_bases(void **state) {
         {"/status", "", ROUTE_NONE, ""},
         {"/topics/alpha/events", "", ROUTE_NONE, ""},
         {"/healthz", "", ROUTE_NONE, ""},
-        {"/v1/durable/stream", "", ROUTE_STREAM, ""},
+        {"/v1/durable/stream", "", ROUTE_USER_STREAM, ""},
         {"/v1/durable/channels/list", "", ROUTE_CHANNELS, ""},
         {"/v1/dur%61ble/publish", "", ROUTE_PUBLISH, ""},
         {"/x/v1/durable/history", "/x", ROUTE_HISTORY, ""},
@@ -289,8 +316,15 @@ static void test_other_bases(void **state) {
         {"/durable/stream", "", ROUTE_NONE, ""},
         {"/v1/durable/events/stream", "", ROUTE_NONE, ""},
         {"/api/events/stream", "", ROUTE_NONE, ""},
-        {"/up/ok", "", ROUTE_STATUS, ""},
-        {"/x/up/ok", "/x", ROUTE_STATUS, ""},
+        {"/v1/many", "", ROUTE_STREAM, ""},
+        {"/v1/many/publish", "", ROUTE_PUBLISH_MANY, ""},
+        {"/one/publish", "", ROUTE_SSE_PUBLISH, ""},
+        {"/one/stats", "", ROUTE_SSE_STATS, ""},
+        {"/x/v1/many", "/x", ROUTE_STREAM, ""},
+        {"/events", "", ROUTE_NONE, ""},
+        {"/api/sse/publish", "", ROUTE_NONE, ""},
+        {"/up/ok", "", ROUTE_SHORT_HEALTH, ""},
+        {"/x/up/ok", "/x", ROUTE_SHORT_HEALTH, ""},
         {"/up", "", ROUTE_NONE, ""},
         {"/ok", "", ROUTE_NONE, ""},
         {"/health", "", ROUTE_NONE, ""},
@@ -298,20 +332,24 @@ static void test_other_bases(void **state) {
     expect_routes(expected, length_of(expected), &other);
 }
 
-/* Both doors below one path: a topic may be named like a route of the third door. */
+/* All APIs below one path: a topic may be named like a route of the others. What two of the others
+ * have is the durable API's. */
 static void test_base_and_events_at_one_path(void **state) {
-    (void)state;
-    static const struct route_paths one = {"/events", "/healthz", "/events", "/health"};
+    static const struct route_paths one = {"/events", "/healthz", "/events",
+                                           "/events", "/events",  "/health"};
     static const struct route_case expected[] = {
         {"/events/alpha/events", "", ROUTE_TOPIC_EVENTS, "alpha"},
+        {"/events", "", ROUTE_STREAM, ""},
         {"/events/publish", "", ROUTE_PUBLISH, ""},
+        {"/events/stats", "", ROUTE_SSE_STATS, ""},
+        {"/events/stats/events", "", ROUTE_TOPIC_EVENTS, "stats"},
         {"/events/channels/subscribe", "", ROUTE_SUBSCRIBE, ""},
         {"/events/channels/unsubscribe", "", ROUTE_UNSUBSCRIBE, ""},
         {"/events/channels", "", ROUTE_CHANNELS, ""},
         {"/events/channels/list", "", ROUTE_CHANNELS, ""},
         {"/events/history", "", ROUTE_HISTORY, ""},
-        {"/events/stream", "", ROUTE_STREAM, ""},
-        {"/events/active-connections", "", ROUTE_CONNECTIONS, ""},
+        {"/events/stream", "", ROUTE_USER_STREAM, ""},
+        {"/events/active-connections", "", ROUTE_USER_STREAMS, ""},
         {"/events/publish/events", "", ROUTE_TOPIC_EVENTS, "publish"},
         {"/events/channels/events", "", ROUTE_TOPIC_EVENTS, "channels"},
         {"/events/stream/events", "", ROUTE_TOPIC_EVENTS, "stream"},
@@ -319,7 +357,7 @@ static void test_base_and_events_at_one_path(void **state) {
         {"/events/a.b/events", "", ROUTE_BAD_TOPIC, ""},
         {"/events/events", "", ROUTE_NONE, ""},
         {"/events/channels/events/", "", ROUTE_NONE, ""},
-        {"/app/events/stream", "/app", ROUTE_STREAM, ""},
+        {"/app/events/stream", "/app", ROUTE_USER_STREAM, ""},
         {"/app/events/stream/events", "/app", ROUTE_TOPIC_EVENTS, "stream"},
     };
     expect_routes(expected, length_of(expected), &one);
@@ -327,19 +365,18 @@ static void test_base_and_events_at_one_path(void **state) {
 
 /* One path inside the other, and paths that begin alike. */
 static void test_paths_inside_paths(void **state) {
-    (void)state;
-    static const struct route_paths base_outside = {"/api", "/api/events/healthz", "/api/events",
-                                                    "/api/events/health"};
+    static const struct route_paths base_outside = {
+        "/api", "/api/events/healthz", "/api/events", "/events", "/api/sse", "/api/events/health"};
     static const struct route_case outside[] = {
         {"/api/alpha/events", "", ROUTE_TOPIC_EVENTS, "alpha"},
         {"/api/events/events", "", ROUTE_TOPIC_EVENTS, "events"},
-        {"/api/events/stream", "", ROUTE_STREAM, ""},
+        {"/api/events/stream", "", ROUTE_USER_STREAM, ""},
         {"/api/events/healthz", "", ROUTE_HEALTH, ""},
-        {"/api/events/health", "", ROUTE_STATUS, ""},
+        {"/api/events/health", "", ROUTE_SHORT_HEALTH, ""},
         {"/api/stream", "", ROUTE_NONE, ""},
     };
-    static const struct route_paths base_inside = {"/api/events/channels", "/healthz",
-                                                   "/api/events", "/health"};
+    static const struct route_paths base_inside = {
+        "/api/events/channels", "/healthz", "/api/events", "/events", "/api/sse", "/health"};
     static const struct route_case inside[] = {
         {"/api/events/channels/alpha/events", "", ROUTE_TOPIC_EVENTS, "alpha"},
         {"/api/events/channels/list/events", "", ROUTE_TOPIC_EVENTS, "list"},
@@ -352,15 +389,83 @@ static void test_paths_inside_paths(void **state) {
 
 /* Who configures one path for both gets the whole document. */
 static void test_health_at_one_path(void **state) {
-    (void)state;
-    static const struct route_paths one = {"/topics", "/health", "/api/events", "/health"};
+    static const struct route_paths one = {"/topics", "/health",  "/api/events",
+                                           "/events", "/api/sse", "/health"};
     static const struct route_case expected[] = {{"/health", "", ROUTE_HEALTH, ""},
                                                  {"/healthz", "", ROUTE_NONE, ""}};
     expect_routes(expected, length_of(expected), &one);
 }
 
+/* Which API a path belongs to, also one that is no route. */
+static void test_apis(void **state) {
+    static const struct {
+        const char *uri;
+        const char *script_name;
+        enum api api;
+    } expected[] = {
+        {"/api/events/publish", "", API_DURABLE},
+        {"/api/events/history?channel=c", "", API_DURABLE},
+        {"/api/events", "", API_DURABLE},
+        {"/api/events/", "", API_DURABLE},
+        {"/api/events/nothing", "", API_DURABLE},
+        {"/api/events?x", "", API_DURABLE},
+        {"/%61pi/events/publish", "", API_DURABLE},
+        {"/%61pi/events/nothing", "", API_DURABLE},
+        {"/health", "", API_DURABLE},
+        {"/health?x", "", API_DURABLE},
+        {"/health/x", "", API_DURABLE},
+        {"/app/api/events/nothing", "/app", API_DURABLE},
+        {"/app/api/events/publish", "/app", API_DURABLE},
+        {"/api/events/events", "/api/events", API_EVENTS}, /* a route tells it */
+        {"/api/events/nothing", "/api", API_EVENTS},       /* so does what is mounted */
+        {"/api/events/nothing", "/api/events", API_DURABLE},
+        {"/events", "", API_EVENTS},
+        {"/events?topics=a", "", API_EVENTS},
+        {"/events/", "", API_EVENTS},
+        {"/events/publish", "", API_EVENTS},
+        {"/events/nothing", "", API_EVENTS},
+        {"/api/sse", "", API_EVENTS},
+        {"/api/sse/publish", "", API_EVENTS},
+        {"/api/sse/stats", "", API_EVENTS},
+        {"/api/sse/nothing/at/all", "", API_EVENTS},
+        {"/app/events", "/app", API_EVENTS},
+        {"/app/events/nothing", "/app", API_EVENTS},
+        {"/app/events/nothing", "", API_TOPICS},
+        {"/app/api/events/nothing", "", API_TOPICS},
+        {"/eventsx", "", API_TOPICS},
+        {"/api/eventsx", "", API_TOPICS},
+        {"/api/event", "", API_TOPICS},
+        {"/api", "", API_TOPICS},
+        {"/healthz", "", API_TOPICS},
+        {"/topics/a/events", "", API_TOPICS},
+        {"/topics/a.b/events", "", API_TOPICS},
+        {"/topics/events", "", API_TOPICS},
+        {"/", "", API_TOPICS},
+        {"", "", API_TOPICS},
+        {"/app", "/app", API_TOPICS},
+    };
+    for (size_t i = 0; i < length_of(expected); i++) {
+        struct route route;
+        route_parse(expected[i].uri, expected[i].script_name, &usual, &route);
+        if (route.api != expected[i].api) {
+            fail_msg("'%s' mounted at '%s' is of API %d", expected[i].uri, expected[i].script_name,
+                     (int)route.api);
+        }
+    }
+}
+
+/* Each route has methods, OPTIONS among them. */
+static void test_methods(void **state) {
+    for (enum route_kind kind = ROUTE_NONE; kind <= ROUTE_SHORT_HEALTH; kind++) {
+        bool is_route = kind != ROUTE_NONE && kind != ROUTE_BAD_TOPIC;
+        assert_int_equal(route_methods(kind) != NULL, is_route);
+        assert_true(!is_route || strstr(route_methods(kind), "OPTIONS") != NULL);
+    }
+    assert_string_equal(route_methods(ROUTE_STREAM), "GET, HEAD, OPTIONS");
+    assert_string_equal(route_methods(ROUTE_PUBLISH_MANY), "POST, OPTIONS");
+}
+
 static void test_paths_of_a_configuration(void **state) {
-    (void)state;
     struct config config = {0};
     const char *reason;
     config_set_defaults(&config);
@@ -368,6 +473,8 @@ static void test_paths_of_a_configuration(void **state) {
     assert_string_equal(paths.base, usual.base);
     assert_string_equal(paths.healthz, usual.healthz);
     assert_string_equal(paths.events, usual.events);
+    assert_string_equal(paths.streams, usual.streams);
+    assert_string_equal(paths.sse, usual.sse);
     assert_string_equal(paths.health, usual.health);
     assert_true(config_set(&config, "events_path", "/e", &reason));
     assert_string_equal(route_paths_of(&config).events, "/e");
@@ -376,5 +483,5 @@ static void test_paths_of_a_configuration(void **state) {
 
 RUN_TESTS(TEST(test_cases), TEST(test_lengths_of_topics), TEST(test_length_counts_decoded_bytes),
           TEST(test_other_bases), TEST(test_base_and_events_at_one_path),
-          TEST(test_paths_inside_paths), TEST(test_health_at_one_path),
-          TEST(test_paths_of_a_configuration))
+          TEST(test_paths_inside_paths), TEST(test_health_at_one_path), TEST(test_apis),
+          TEST(test_methods), TEST(test_paths_of_a_configuration))

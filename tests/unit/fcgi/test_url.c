@@ -3,7 +3,6 @@
 #include "url.h"
 
 static void test_decode(void **state) {
-    (void)state;
     static const struct {
         const char *text;
         struct slice decoded;
@@ -51,8 +50,18 @@ static void test_decode(void **state) {
     }
 }
 
+static void test_plus_is_a_space_in_queries(void **state) {
+    char decoded[16];
+    size_t length;
+    assert_true(url_decode_value(LITERAL("a+b%2b+"), decoded, sizeof decoded, &length));
+    expect_text((struct slice){decoded, length}, "a b+ ");
+    assert_int_equal(url_query_value("x=1+2", "x", decoded, sizeof decoded, &length),
+                     URL_VALUE_FOUND);
+    expect_text((struct slice){decoded, length}, "1 2");
+    assert_false(url_decode_value(LITERAL("+%"), decoded, sizeof decoded, &length));
+}
+
 static void test_decode_fits_exactly(void **state) {
-    (void)state;
     for (size_t size = 0; size < 8; size++) {
         char *decoded = must_alloc(size > 0 ? size : 1);
         size_t length;
@@ -66,7 +75,6 @@ static void test_decode_fits_exactly(void **state) {
 }
 
 static void test_query_value(void **state) {
-    (void)state;
     static const struct {
         const char *query;
         const char *value; /* NULL: none */
@@ -108,7 +116,6 @@ static void test_query_value(void **state) {
 
 /* There, but not to be read: a broken escape anywhere in it, or too long. */
 static void test_broken_query_value(void **state) {
-    (void)state;
     static const char *const queries[] = {"name=%zz",        "name=%",        "name=%4",
                                           "name=%41%",       "name=x%",       "x=1&name=%zz",
                                           "name=%zz&name=v", "name=123456789"};
@@ -120,5 +127,5 @@ static void test_broken_query_value(void **state) {
     }
 }
 
-RUN_TESTS(TEST(test_decode), TEST(test_decode_fits_exactly), TEST(test_query_value),
-          TEST(test_broken_query_value))
+RUN_TESTS(TEST(test_plus_is_a_space_in_queries), TEST(test_decode), TEST(test_decode_fits_exactly),
+          TEST(test_query_value), TEST(test_broken_query_value))

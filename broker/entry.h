@@ -1,0 +1,45 @@
+/* One entry of the log (history.h), an event or a break, and the cursor of a reader of the log.
+ * Pure.
+ *
+ * A cursor says what a reader has: ephemeral events up to a place (the broker's count of
+ * notifications and breaks), and durable events up to an id. Each entry has one of the two; it is
+ * new to a reader whose cursor is before that. */
+#pragma once
+
+#include "payload.h"
+
+#include <sys/queue.h>
+
+struct topic;
+
+struct cursor {
+    uint64_t place;   /* of ephemeral events */
+    uint64_t durable; /* an id of the table */
+};
+
+enum entry_kind {
+    ENTRY_EPHEMERAL, /* has a place, as a break has */
+    ENTRY_DURABLE,   /* has an id */
+    ENTRY_BREAK,     /* LISTEN was lost before this place */
+};
+
+struct entry {
+    TAILQ_ENTRY(entry) link; /* in the log: oldest first */
+    enum entry_kind kind;
+    bool is_milestone;     /* see milestones.h */
+    struct cursor at;      /* the cursor of a reader that has this entry and all before it */
+    struct topic *topic;   /* borrowed: a topic stays while it has entries; NULL: a break */
+    struct payload *frame; /* a reference: an EVENT; of a break, the REFRESH for all clients */
+};
+TAILQ_HEAD(entry_list, entry);
+
+/* True if a reader with that cursor has everything that a reader at `at` has. */
+static inline bool cursor_has(const struct cursor *cursor, const struct cursor *at) {
+    return at->place <= cursor->place && at->durable <= cursor->durable;
+}
+
+/* True if a reader with that cursor does not have the entry. */
+static inline bool entry_is_new(const struct entry *entry, const struct cursor *cursor) {
+    return entry->kind == ENTRY_DURABLE ? entry->at.durable > cursor->durable
+                                        : entry->at.place > cursor->place;
+}

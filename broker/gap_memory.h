@@ -1,0 +1,35 @@
+/* Remembers the gaps that readers were told of: those at the head, while a reading is under way; and
+ * a handler that resumes. Until a reader has passed a gap, each page that it reads contains the gap
+ * again, and clients must not be told twice. */
+#pragma once
+
+#include "gap.h"
+
+struct known_gap;
+
+/* Zero-initialised: empty. */
+struct gap_memory {
+    struct known_gap *by_topic; /* owned */
+};
+
+void gap_memory_clear(struct gap_memory *memory);
+
+static inline bool gap_memory_is_empty(const struct gap_memory *memory) {
+    return memory->by_topic == NULL;
+}
+
+/* False if it was told already. */
+bool gap_memory_add(struct gap_memory *memory, const struct gap *gap) must_check;
+
+/* True if the gap was told: by itself, or with a gap of all topics. */
+bool gap_memory_knows(const struct gap_memory *memory, const struct gap *gap) must_check;
+
+/* An event of that topic is sent. A gap after it is told again: its refresh came before the event,
+ * so the client cannot know that the gap is after it. */
+void gap_memory_pass(struct gap_memory *memory, struct topic_key topic, uint64_t id);
+
+/* The highest of the gaps' ids and the given id. */
+uint64_t gap_memory_end(const struct gap_memory *memory, uint64_t id) must_check;
+
+void gap_memory_visit(const struct gap_memory *memory, void *argument,
+                      void (*visit)(void *argument, const struct gap *gap));

@@ -1,0 +1,21 @@
+/* All that can be sent to clients, and the head: the topics, the log, the markers, the table. The
+ * broker fills it, replays read it, and nothing here depends on replays. */
+#pragma once
+
+#include "canary.h"
+#include "history.h"
+#include "table.h"
+
+struct journal {
+    const struct config *config; /* borrowed */
+    struct topics topics;
+    struct history history;
+    struct markers markers;
+    struct table table;
+    struct canary canary; /* whose markers are barriers, see replay.h */
+    bool is_listening;    /* LISTEN is in force */
+};
+
+/* The head: as a position for clients, and as a cursor of this broker. */
+void journal_position(const struct journal *journal, struct position *position);
+struct cursor journal_cursor(const struct journal *journal) must_check;

@@ -1,0 +1,367 @@
+#include "config_load.h"
+
+#include "buf.h"
+#include "config_pairs.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#ifndef PGSSE_VERSION
+#error "the build sets PGSSE_VERSION"
+#endif
+
+extern char **environ;
+
+enum { KEYS_MAX = 128 };
+
+/* --- help -------------------------------------------------------------------------------- */
+
+static void print_help(enum config_program program) {
+    static const char *const purposes[] = {
+        [CONFIG_BROKER] = "hears NOTIFY from Postgres and hands events to the stream handlers",
+        [CONFIG_STREAM] = "streams events to browsers; started by a web server, over FastCGI",
+        [CONFIG_PUBLISH] =
+            "takes events over HTTP to Postgres; started by a web server, over FastCGI",
+    };
+    printf("%s: %s.\n\n"
+           "Usage: %s [--config FILE] [--KEY VALUE ...]\n"
+           "       --help, --version, --print-config%s\n\n"
+           "Keys, with their defaults. In a file: KEY = VALUE. In the environment: PGSSE_KEY.\n\n",
+           config_program_name(program), purposes[program], config_program_name(program),
+           program == CONFIG_BROKER ? ", --check-database (connects, and says why not)" : "");
+    struct config defaults = {0};
+    config_set_defaults(&defaults);
+    for (size_t i = 0; i < config_key_count(); i++) {
+        struct config_key_facts key = config_key_at(i);
+        char value[256];
+        if ((key.programs & program) != 0) {
+            config_print_value(&defaults, i, value, sizeof value);
+            printf("  %-20s %-10s %s\n", key.name, value, key.help);
+        }
+    }
+    config_release(&defaults);
+}
+
+/* --- files ------------------------------------------------------------------------------- */
+
+enum { CONFIG_FILE_BYTES_MAX = 256 * 1024 };
+
+static bool file_read(const char *path, struct buf *text) {
+    FILE *file = fopen(path, "re");
+    if (file == NULL) {
+        return false;
+    }
+    size_t got;
+    do {
+        got = fread(buf_reserve(text, 4096), 1, 4096, file);
+        text->length += got;
+    } while (got > 0 && text->length < CONFIG_FILE_BYTES_MAX);
+    bool is_read = ferror(file) == 0;
+    fclose(file);
+    return is_read;
+}
+
+static struct slice trim(struct slice text) {
+    while (text.length > 0 && isspace((unsigned char)text.at[0])) {
+        text = (struct slice){text.at + 1, text.length - 1};
+    }
+    while (text.length > 0 && isspace((unsigned char)text.at[text.length - 1])) {
+        text.length--;
+    }
+    return text;
+}
+
+/* For each key the line of the file in which it was found; 0: not yet. */
+struct places {
+    int lines[KEYS_MAX];
+};
+
+/* False if the file has the key twice: it is not clear which of the lines is meant. */
+static bool note_place(struct places *places, const char *name, int line, const char **reason) {
+    static char message[96];
+    int *place = &places->lines[config_key_number(name)];
+    if (*place != 0) {
+        snprintf(message, sizeof message, "%s is already in line %d", name, *place);
+        *reason = message;
+        return false;
+    }
+    *place = line;
+    return true;
+}
+
+static bool apply_line(struct config *config, struct slice line, int number, struct places *places,
+                       const char **reason) {
+    line = trim(line);
+    if (line.length == 0 || line.at[0] == '#') {
+        return true;
+    }
+    const char *equals = memchr(line.at, '=', line.length);
+    if (equals == NULL) {
+        *reason = "'=' is missing";
+        return false;
+    }
+    size_t key_length = (size_t)(equals - line.at);
+    struct slice key = trim((struct slice){line.at, key_length});
+    struct slice value = trim((struct slice){equals + 1, line.length - key_length - 1});
+    char *key_text = must_strdup(key.at, key.length);
+    char *value_text = must_strdup(value.at, value.length);
+    bool is_set = config_set(config, key_text, value_text, reason) &&
+                  note_place(places, key_text, number, reason);
+    free(key_text);
+    free(value_text);
+    return is_set;
+}
+
+static bool has_byte_order_mark(struct slice text) {
+    static const char mark[] = "\xef\xbb\xbf";
+    return text.length >= sizeof mark - 1 && memcmp(text.at, mark, sizeof mark - 1) == 0;
+}
+
+bool config_apply_file(struct config *config, struct slice text, int *line, const char **reason) {
+    struct places places = {0};
+    *line = 1;
+    if (has_byte_order_mark(text)) {
+        *reason = "the file begins with a byte order mark (BOM): save it without one";
+        return false;
+    }
+    *line = 0;
+    while (text.length > 0) {
+        const char *end = memchr(text.at, '\n', text.length);
+        size_t length = end == NULL ? text.length : (size_t)(end - text.at);
+        (*line)++;
+        if (memchr(text.at, '\0', length) != NULL) {
+            *reason = "a NUL byte";
+            return false;
+        }
+        if (!apply_line(config, (struct slice){text.at, length}, *line, &places, reason)) {
+            return false;
+        }
+        size_t used = length + (end == NULL ? 0 : 1);
+        text = (struct slice){text.at + used, text.length - used};
+    }
+    return true;
+}
+
+static void load_file(struct config *config, const char *path) {
+    struct buf text = {0};
+    int line;
+    const char *reason;
+    if (!file_read(path, &text)) {
+        die(CONFIG_EXIT_STATUS, "%s: %s", path, strerror(errno));
+    }
+    if (!config_apply_file(config, buf_slice(&text), &line, &reason)) {
+        die(CONFIG_EXIT_STATUS, "%s:%d: %s", path, line, reason);
+    }
+    buf_release(&text);
+}
+
+/* Loads a file that was not named by the user, and so may be missing. */
+static bool load_file_if_there(struct config *config, const char *path) {
+    if (access(path, F_OK) != 0) {
+        return false;
+    }
+    load_file(config, path);
+    return true;
+}
+
+static bool load_file_beside_binary(struct config *config) {
+    char path[4096];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - sizeof "/pgsse.conf");
+    if (length <= 0) {
+        return false;
+    }
+    path[length] = '\0';
+    char *slash = strrchr(path, '/');
+    size_t room = sizeof path - (size_t)(slash - path);
+    snprintf(slash, room, "/pgsse.conf");
+    return load_file_if_there(config, path);
+}
+
+/* --- the sources in order ----------------------------------------------------------------- */
+
+static void load_environment(struct config *config) {
+    const char *url = getenv("DATABASE_URL");
+    const char *reason;
+    if (url != NULL && url[0] != '\0') {
+        check(config_set(config, "database_url", url, &reason));
+    }
+    for (char **entry = environ; *entry != NULL; entry++) {
+        struct slice name = {*entry, strcspn(*entry, "=")};
+        size_t number = config_key_of_variable(name);
+        if (number < config_key_count() && (*entry)[name.length] == '=' &&
+            !config_set(config, config_key_at(number).name, *entry + name.length + 1, &reason)) {
+            die(CONFIG_EXIT_STATUS, "in the environment: %s", reason);
+        }
+    }
+}
+
+enum {
+    OPTION_HELP = 256,
+    OPTION_VERSION,
+    OPTION_PRINT,
+    OPTION_CHECK,
+    OPTION_CONFIG,
+    OPTION_FIRST_KEY
+};
+
+struct arguments {
+    const char *config_path;
+    bool wants_print;
+    bool wants_database_check;
+    char *values[KEYS_MAX]; /* owned; NULL: not given */
+};
+
+static const struct option fixed_options[] = {
+    {"help", no_argument, NULL, OPTION_HELP},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {"print-config", no_argument, NULL, OPTION_PRINT},
+    {"config", required_argument, NULL, OPTION_CONFIG},
+    {"check-database", no_argument, NULL, OPTION_CHECK},
+};
+
+/* Every user of the machine can read a process's command line, so secret values are wiped from
+ * it. */
+static void take_value(struct arguments *arguments, size_t number, char *value) {
+    size_t length = strlen(value);
+    free(arguments->values[number]);
+    arguments->values[number] = must_strdup(value, length);
+    if (config_key_at(number).is_secret) {
+        memset(value, 'x', length);
+    }
+}
+
+static void parse_arguments(struct arguments *arguments, enum config_program program, int argc,
+                            char **argv) {
+    struct option options[length_of(fixed_options) + KEYS_MAX + 1] = {0};
+    char names[KEYS_MAX][32];
+    check(config_key_count() <= KEYS_MAX);
+    memcpy(options, fixed_options, sizeof fixed_options);
+    for (size_t i = 0; i < config_key_count(); i++) {
+        snprintf(names[i], sizeof names[i], "%s", config_key_at(i).name);
+        for (char *c = names[i]; *c != '\0'; c++) {
+            *c = *c == '_' ? '-' : *c;
+        }
+        options[length_of(fixed_options) + i] =
+            (struct option){names[i], required_argument, NULL, OPTION_FIRST_KEY + (int)i};
+    }
+    int option;
+    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+        if (option == OPTION_HELP) {
+            print_help(program);
+            exit(0);
+        } else if (option == OPTION_VERSION) {
+            printf("%s %s\n", config_program_name(program), PGSSE_VERSION);
+            exit(0);
+        } else if (option == OPTION_PRINT) {
+            arguments->wants_print = true;
+        } else if (option == OPTION_CHECK && program == CONFIG_BROKER) {
+            arguments->wants_database_check = true;
+        } else if (option == OPTION_CONFIG) {
+            arguments->config_path = optarg;
+        } else if (option >= OPTION_FIRST_KEY) {
+            take_value(arguments, (size_t)(option - OPTION_FIRST_KEY), optarg);
+        } else {
+            die(CONFIG_EXIT_STATUS, "on the command line: %.*s %s (see --help)",
+                config_name_length(argv[optind - 1]), argv[optind - 1],
+                option == ':' ? "needs a value" : "is not an option, or takes no value");
+        }
+    }
+    if (optind < argc) {
+        die(CONFIG_EXIT_STATUS, "unexpected argument '%.*s' (see --help)",
+            config_name_length(argv[optind]), argv[optind]);
+    }
+}
+
+/* Called after each source: if that source has named another file, the file's content becomes
+ * database_url. The stream handler does not use database_url, so it need not be able to read the
+ * file. */
+static void load_database_url_file(struct config *config, enum config_program program,
+                                   char **known) {
+    if (program == CONFIG_STREAM || strcmp(*known, config->database_url_file) == 0) {
+        return;
+    }
+    free(*known);
+    *known = must_strdup(config->database_url_file, strlen(config->database_url_file));
+    struct buf text = {0};
+    int shown_length = (int)strcspn(*known, ":@="); /* it may be a URL with a password */
+    if (!file_read(config->database_url_file, &text)) {
+        die(CONFIG_EXIT_STATUS, "database_url_file: %.*s: %s", shown_length, *known,
+            strerror(errno));
+    }
+    buf_append(&text, "\n", 2); /* ends the line and, with NUL, the text */
+    text.bytes[strcspn(text.bytes, "\r\n")] = '\0';
+    const char *reason;
+    check(config_set(config, "database_url", text.bytes, &reason));
+    buf_release(&text);
+}
+
+static void load_default_file(struct config *config, const char *named) {
+    if (named != NULL) {
+        load_file(config, named);
+    } else if (!load_file_beside_binary(config)) {
+        (void)load_file_if_there(config, "/etc/pgsse/pgsse.conf");
+    }
+}
+
+static void load_arguments(struct config *config, struct arguments *arguments) {
+    for (size_t i = 0; i < config_key_count(); i++) {
+        const char *reason;
+        if (arguments->values[i] != NULL &&
+            !config_set(config, config_key_at(i).name, arguments->values[i], &reason)) {
+            die(CONFIG_EXIT_STATUS, "on the command line: %s", reason);
+        }
+        free(arguments->values[i]);
+        arguments->values[i] = NULL;
+    }
+}
+
+static void say_pair(const struct config *config, const struct config_pair *pair) {
+    char one[256];
+    char other[256];
+    config_print_value(config, config_key_number(pair->one), one, sizeof one);
+    config_print_value(config, config_key_number(pair->other), other, sizeof other);
+    if (pair->kind == CONFIG_PAIR_CONTRADICTS) {
+        die(CONFIG_EXIT_STATUS, "%s = %s and %s = %s: %s", pair->one, one, pair->other, other,
+            pair->why);
+    }
+    log_warning("%s = %s and %s = %s: %s", pair->one, one, pair->other, other, pair->why);
+}
+
+/* All programs read the same file, so only the programs that use a pair's first key warn about
+ * it. */
+static void check_pairs(const struct config *config, enum config_program program) {
+    size_t next = 0;
+    const struct config_pair *pair;
+    while ((pair = config_next_wrong_pair(config, &next)) != NULL) {
+        if (pair->kind == CONFIG_PAIR_CONTRADICTS ||
+            (config_key_at(config_key_number(pair->one)).programs & program) != 0) {
+            say_pair(config, pair);
+        }
+    }
+}
+
+void config_load(struct config *config, enum config_program program, int argc, char **argv) {
+    struct arguments arguments = {0};
+    char *url_file = must_strdup("", 0);
+    log_init(config_program_name(program), LOG_LEVEL_INFO);
+    config_set_defaults(config);
+    parse_arguments(&arguments, program, argc, argv);
+    load_default_file(config, arguments.config_path != NULL ? arguments.config_path
+                                                            : getenv("PGSSE_CONFIG"));
+    load_database_url_file(config, program, &url_file);
+    load_environment(config);
+    load_database_url_file(config, program, &url_file);
+    load_arguments(config, &arguments);
+    config->wants_database_check = arguments.wants_database_check;
+    load_database_url_file(config, program, &url_file);
+    free(url_file);
+    log_init(config_program_name(program), (enum log_level)config->log_level);
+    check_pairs(config, program);
+    if (arguments.wants_print) {
+        config_print(config, stdout);
+        exit(0);
+    }
+}

@@ -1,0 +1,71 @@
+/* Owns everything in the stream handler. The way of one event through it:
+ *
+ *   on_frame           an EVENT frame comes from the broker on the uplink
+ *   fanout_publish     appends the frame once to the feed of each audience that wants its topic
+ *   on_flush           (audience.c) at the end of the turn goes through its clients, and
+ *   client_flush       lets each of them
+ *   output_write       write all that waits for it in one go, as FastCGI records, to the web server
+ *
+ * and of one request:
+ *
+ *   on_request         the request is complete: libfcgi parses it,
+ *   answer_request     decides whether it gets a stream or an answer
+ *   subscribe_begin    the connection is taken over, and the broker is asked
+ *   subscribe_on_accepted    headers and first block, in one write
+ *   subscribe_on_subscribed  from here on the feed
+ *
+ * What needs what, from the top; every arrow goes down:
+ *
+ *   stream           owns all of it, and takes the broker's frames
+ *   answer           what a request gets
+ *   subscribe        how a stream gets its events, and gets them again
+ *   stream_query     what a stream asks for
+ *   greeting         what a stream is sent before it is live
+ *   pulse            its clock
+ *   overflow         a client that reads too slowly
+ *   subscriber       asks, joins, leaves, asks again
+ *   fanout           which clients get which events
+ *   fanout_report    what the broker is told of it
+ *   audience         clients that share a feed
+ *   shared_question  what is asked once for many clients
+ *   broker_question  what one stream asks, and under which token
+ *   client           a request's socket and end
+ *   uplink           the connection to the broker
+ *   stream_text      the first and the last bytes of a stream
+ *   seat             a client in its audience
+ *   output           a client's bytes on their way
+ *   feed, tally      an audience's bytes; what was done with them
+ *
+ * Never here: Postgres, or anything that waits. */
+#pragma once
+
+#include "answer.h"
+#include "config.h"
+#include "handover.h"
+#include "incoming.h"
+#include "subscribe.h"
+#include "uplink.h"
+
+struct stream {
+    const struct config *config; /* borrowed */
+    struct loop *loop;           /* borrowed */
+    struct budget budget;        /* of the incoming_requests */
+    struct incoming_requests incoming_requests;
+    struct handover *handover;
+    struct uplink uplink;
+    struct broker_questions questions;
+    struct clients clients;
+    struct subscribers subscribers;
+    struct answers answers;
+    struct loop_timer report; /* every second */
+    struct loop_timer drain;  /* graceful_drain is over */
+    bool is_draining;
+    int exit_status;
+};
+
+struct stream *stream_create(struct loop *loop, const struct config *config,
+                             int listen_fd) must_check;
+void stream_destroy(struct stream **stream);
+
+/* Ends all streams in order, then stops the loop; at the latest after graceful_drain. */
+void stream_drain(struct stream *stream);
