@@ -100,24 +100,20 @@ static unused char *repeated(char byte, size_t count) {
  * not valid. It stays as long as the program. */
 static unused struct topic_key key_of_slice(struct slice name) {
     static struct known_key {
-        struct known_key *next;
+        UT_hash_handle hh;
         size_t length;
         char bytes[];
     } * known;
     struct known_key *key;
     size_t before = topic_is_pattern(name) ? 2 : 1;
-    for (key = known; key != NULL; key = key->next) {
-        struct slice own = {key->bytes + before, key->length - before};
-        if (key->length >= before && slice_equals(own, name)) {
-            return (struct topic_key){{key->bytes, key->length}};
-        }
+    HASH_FIND(hh, known, name.at, name.length, key);
+    if (key == NULL) {
+        key = must_zalloc(sizeof *key + before + name.length);
+        key->length = before + name.length;
+        memcpy(key->bytes, before == 2 ? "*\n" : "\n", before);
+        memcpy(key->bytes + before, name.at, name.length);
+        HASH_ADD_KEYPTR(hh, known, key->bytes + before, name.length, key);
     }
-    key = must_alloc(sizeof *key + before + name.length);
-    key->next = known;
-    key->length = before + name.length;
-    memcpy(key->bytes, before == 2 ? "*\n" : "\n", before);
-    memcpy(key->bytes + before, name.at, name.length);
-    known = key;
     return (struct topic_key){{key->bytes, key->length}};
 }
 
