@@ -493,11 +493,11 @@ def test_more_than_the_handler_holds(deploy, durable):
     deployment.start_lighttpd()
     release = held(deployment, durable)
     with concurrent.futures.ThreadPoolExecutor(80) as pool:
-        answers = [pool.submit(post, deployment, padded(MIB)) for _ in range(70)]
+        answers = [pool.submit(post, deployment, padded(MIB), seconds=60) for _ in range(70)]
         try:
             wait_for(lambda: waiting_publishers(durable) == 1, "the first waits for its turn")
             connections = settled_fd_count(deployment.publisher)
-            answers += [pool.submit(post, deployment, body_of()) for _ in range(10)]
+            answers += [pool.submit(post, deployment, body_of(), seconds=60) for _ in range(10)]
             time.sleep(0.3)
             assert deployment.publisher.fd_count() == connections  # they stay outside
         finally:

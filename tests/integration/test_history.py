@@ -285,12 +285,12 @@ def test_a_long_way_to_the_next_event_is_no_way(reading, durable):
     connection.close()
 
 
-# --- two million events ----------------------------------------------------------------------
+# --- a long history ----------------------------------------------------------------------
 
-def test_two_million_events(reading, durable):
+def test_a_long_history(reading, durable):
     """The handler's memory does not know how long a history is."""
     fill(durable, "SELECT n, 'c' || n % 10, 'message', ('{\"n\":' || n || '}')::json"
-                  " FROM generate_series(2, 2000001) AS n")
+                  " FROM generate_series(2, 400001) AS n")
     connection = Connection(reading.port)
     count, after, settled = 0, 0, None
     for number in range(1000):
@@ -307,7 +307,7 @@ def test_two_million_events(reading, durable):
         if number == 20:
             settled = reading.publisher.memory_kib()
     connection.close()
-    assert count == 200000
+    assert count == 40000
     if not program.is_sanitized():
         assert reading.publisher.memory_kib() - settled < 1024
     assert value(durable, "SELECT count(*) FROM pgsse.events WHERE topic = 'c7'") == count

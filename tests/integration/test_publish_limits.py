@@ -32,7 +32,10 @@ class Peak:
 
     def _watch(self):
         while not self._is_over.wait(0.01) and self._watched.is_running():
-            self.kib = max(self.kib, self._watched.memory_kib())
+            try:
+                self.kib = max(self.kib, self._watched.memory_kib())
+            except AssertionError:
+                return  # it has just ended
 
     def grown_kib(self):
         self._is_over.set()

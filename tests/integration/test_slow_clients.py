@@ -169,13 +169,13 @@ def test_a_gap_that_is_dropped_with_the_rest_is_told(streaming):
 
 
 def test_many_stalled_clients_do_not_take_the_memory(streaming):
-    """50 MB past 20 who read nothing."""
+    """25 MB past 20 who read nothing."""
     deployment = streaming(client_queue_bytes="1MiB")
     stalled = [Source(deployment).greeted() for _ in range(20)]
     handler = deployment.streams[0]
     publish(deployment, 300, at_a_time=100)
     before = handler.memory_kib()
-    publish(deployment, 6800, at_a_time=100)
+    publish(deployment, 3300, at_a_time=100)
     if not program.is_sanitized():
         assert handler.memory_kib() - before < 12 * 1024
     dropped = 0
