@@ -8,8 +8,30 @@ static bool is_memory_below_interval(const struct config *config) {
     return config->marker_memory < config->canary_interval;
 }
 
-static bool is_one_path(const struct config *config) {
+static bool is_one_health_path(const struct config *config) {
     return strcmp(config->healthz_path, config->health_path) == 0;
+}
+
+/* The stream of the events API would not be found. */
+static bool is_stream_hidden_by_healthz(const struct config *config) {
+    return strcmp(config->healthz_path, config->streams_path) == 0;
+}
+
+static bool is_stream_hidden_by_health(const struct config *config) {
+    return strcmp(config->health_path, config->streams_path) == 0;
+}
+
+/* Each of the three has a path publish below it. */
+static bool is_publish_of_events_and_streams(const struct config *config) {
+    return strcmp(config->events_path, config->streams_path) == 0;
+}
+
+static bool is_publish_of_events_and_sse(const struct config *config) {
+    return strcmp(config->events_path, config->sse_path) == 0;
+}
+
+static bool is_publish_of_streams_and_sse(const struct config *config) {
+    return strcmp(config->streams_path, config->sse_path) == 0;
 }
 
 static bool is_mode_for_one_user(const struct config *config) {
@@ -32,13 +54,24 @@ static bool is_pruned_before_poll(const struct config *config) {
     return config->retain_age > 0 && config->retain_age < config->table_poll;
 }
 
+#define TWO_ANSWERS "one path cannot have two answers"
+#define TWO_PUBLISH "the path publish below it would have two meanings"
+
 static const struct config_pair pairs[] = {
     {"reconnect_min", "reconnect_max", CONFIG_PAIR_CONTRADICTS, is_min_above_max,
      "the second attempt would come after the longest pause"},
     {"marker_memory", "canary_interval", CONFIG_PAIR_CONTRADICTS, is_memory_below_interval,
      "a position would be forgotten while it is still given out"},
-    {"healthz_path", "health_path", CONFIG_PAIR_CONTRADICTS, is_one_path,
-     "one path cannot have two answers"},
+    {"healthz_path", "health_path", CONFIG_PAIR_CONTRADICTS, is_one_health_path, TWO_ANSWERS},
+    {"healthz_path", "streams_path", CONFIG_PAIR_CONTRADICTS, is_stream_hidden_by_healthz,
+     TWO_ANSWERS},
+    {"health_path", "streams_path", CONFIG_PAIR_CONTRADICTS, is_stream_hidden_by_health,
+     TWO_ANSWERS},
+    {"events_path", "streams_path", CONFIG_PAIR_CONTRADICTS, is_publish_of_events_and_streams,
+     TWO_PUBLISH},
+    {"events_path", "sse_path", CONFIG_PAIR_CONTRADICTS, is_publish_of_events_and_sse, TWO_PUBLISH},
+    {"streams_path", "sse_path", CONFIG_PAIR_CONTRADICTS, is_publish_of_streams_and_sse,
+     TWO_PUBLISH},
     {"handler_users", "socket_mode", CONFIG_PAIR_IS_ODD, is_mode_for_one_user,
      "the mode keeps other users than the broker's own from connecting"},
     {"handler_queue_bytes", "client_queue_bytes", CONFIG_PAIR_IS_ODD,
