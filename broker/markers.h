@@ -35,10 +35,10 @@
  * or after MARKERS_MAX others. */
 #pragma once
 
+#include "hash.h"
 #include "position.h"
 
 #include <sys/queue.h>
-#include <uthash.h>
 
 #define MARKER_UNENDED UINT64_MAX
 enum { MARKER_SET_BYTES = 16, MARKER_HEAD_BYTES = 64, MARKERS_MAX = 262144 };

@@ -10,11 +10,11 @@
  * another topic's, but a loss is never hidden. */
 #pragma once
 
+#include "hash.h"
 #include "patterns.h"
 #include "trail.h"
 
 #include <sys/queue.h>
-#include <uthash.h>
 
 enum { TOPICS_FLOOR_SLOTS = 65536 };
 

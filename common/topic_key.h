@@ -11,9 +11,8 @@
  * stand wherever a topic can, and is never taken for one. */
 #pragma once
 
+#include "hash.h"
 #include "topic.h"
-
-#include <uthash.h>
 
 enum {
     TOPIC_KEY_BYTES_MAX = 1 + TENANT_BYTES_MAX + 1 + TOPIC_BYTES_MAX,

@@ -5,12 +5,11 @@
  * are the durable part of a position alone. */
 #pragma once
 
+#include "hash.h"
 #include "loop.h"
 #include "seat.h"
 #include "stream_form.h"
 #include "tally.h"
-
-#include <uthash.h>
 
 struct audience;
 

@@ -3,10 +3,9 @@
  * shared by the clients that ask the same (shared_question.h). */
 #pragma once
 
+#include "hash.h"
 #include "position.h"
 #include "uplink.h"
-
-#include <uthash.h>
 
 struct subscriber;
 struct broker_question;
