@@ -1,5 +1,6 @@
-/* All that can be sent to clients, and the head: the topics, the log, the markers, the table. The
- * broker fills it, replays read it, and nothing here depends on replays. */
+/* What a client's events are read from: the log by topic, the table of durable events, and the
+ * markers that say where in both a position lies. The broker fills it, and replays read it. Its head
+ * is where a client is that has had everything. */
 #pragma once
 
 #include "canary.h"

@@ -39,8 +39,8 @@ void milestones_add(struct milestones *milestones, struct entry *entry) {
     }
 }
 
-/* The number of milestones before the first that is new to the cursor, or after it. The log is in
- * the order of both parts of a cursor. */
+/* How many milestones the cursor covers. Along the log neither part of a cursor falls, so a binary
+ * search finds the last of them. */
 static size_t count_known(const struct milestones *milestones, const struct cursor *cursor) {
     size_t low = 0;
     size_t high = milestones->count;

@@ -23,7 +23,7 @@ void milestones_add(struct milestones *milestones, struct entry *entry);
 /* The entry leaves the log; it is still linked there. */
 void milestones_drop(struct milestones *milestones, struct entry *entry);
 
-/* An entry such that nothing before it is new to the cursor, not far before the first that is; NULL
- * if the log's first entry is the best one known. */
+/* The last milestone that the cursor covers: no entry before it is new to the cursor. NULL: there is
+ * none, so the reader starts at the log's first entry. */
 struct entry *milestones_before(const struct milestones *milestones,
                                 const struct cursor *cursor) must_check;

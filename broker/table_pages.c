@@ -101,9 +101,9 @@ bool table_page_wants(const struct table_page *page, struct topic_key topic) {
     return is_wanted;
 }
 
-/* The id may be in a leap, given by an earlier table or by a server before a fail-over. Only a page
- * that begins at this id shows that, so a page that merely includes the id cannot be used. */
-static bool may_be_left_out(const struct table_page *page, uint64_t after) {
+/* True if the id may lie in a leap of the ids: then an earlier table gave it, or a server before a
+ * fail-over. Only a page that begins at the id shows that, so this page cannot be used. */
+static bool may_lie_in_leap(const struct table_page *page, uint64_t after) {
     size_t count;
     const struct table_row *rows = rows_of(page, &count);
     const struct table_row *next = table_page_next(page, after);
@@ -115,7 +115,7 @@ static bool may_be_left_out(const struct table_page *page, uint64_t after) {
 
 static bool covers(const struct table_page *page, uint64_t after, struct slice topics) {
     return page->after <= after && after < page->end &&
-           slice_equals(table_page_topics(page), topics) && !may_be_left_out(page, after);
+           slice_equals(table_page_topics(page), topics) && !may_lie_in_leap(page, after);
 }
 
 static struct table_page *page_create(struct table_pages *pages, uint64_t after) {

@@ -24,9 +24,9 @@ struct entry *trail_first(const struct trail *trail);
 /* Takes the oldest entry out. An empty trail uses no memory. */
 void trail_drop_first(struct trail *trail);
 
-/* The oldest entry that is new to the cursor, or NULL. Costs a binary search, and a step for each
- * entry of the kind in which the cursor is ahead: cheap as long as the reader moves its cursor past
- * the entries that it gets. */
+/* The oldest entry that is new to the cursor, or NULL. This costs a binary search, and one step for
+ * each later entry that the cursor covers. There are few of them if the reader moves its cursor past
+ * each entry that it gets. */
 struct entry *trail_after(const struct trail *trail, const struct cursor *cursor);
 
 /* The memory that it uses, without the struct itself. */

@@ -24,7 +24,7 @@ void frame_socket_open(struct frame_socket *socket, struct loop *loop, int fd,
 /* Harmless when closed: then io.fd is -1. */
 void frame_socket_close(struct frame_socket *socket);
 
-/* False: the frame breaks the protocol. It may close the socket. */
+/* Returns false if the frame breaks the protocol. The callback may close the socket. */
 typedef bool frame_callback(void *self, const struct wire_frame *frame);
 
 /* Reads once, and hands out each frame that is complete, until the socket is closed. False: the

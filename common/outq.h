@@ -9,7 +9,7 @@
 struct outq {
     struct payload **ring; /* owned; each entry holds a reference */
     size_t size;           /* a power of two, or 0 */
-    size_t first;          /* grows for ever; the index in the ring is first modulo size */
+    size_t first; /* rises until the ring grows; the index in the ring is first modulo size */
     size_t count;
     size_t largest;       /* counted as first is: see outq_largest_bytes */
     size_t first_written; /* bytes of the first payload that are written already */
@@ -25,9 +25,9 @@ void outq_queue(struct outq *queue, struct payload *payload);
 /* The i-th waiting payload, 0 being the one to be written next; i < count. Borrowed. */
 const struct payload *outq_at(const struct outq *queue, size_t i);
 
-/* How many bytes of the largest waiting payload still wait. (After that payload has been written,
- * the first waiting payload counts as the largest, until a payload comes that is at least as
- * large.) */
+/* The unwritten bytes of the largest waiting payload. It may be too low: after the largest one has
+ * been written, the first one counts as the largest until one that is at least as large is
+ * queued. */
 size_t outq_largest_bytes(const struct outq *queue) must_check;
 
 enum outq_result {

@@ -1,8 +1,8 @@
 /* Finds the patterns that match a topic, among any number of patterns. Pure.
  *
- * The patterns themselves are in a table of the owner, by their keys. Here is only how many there
- * are of each length. A topic is looked up once for each length that occurs: so what a topic costs
- * depends on how many lengths there are, and not on how many patterns. */
+ * The patterns themselves are in a table of the owner, by their keys. This file counts how many
+ * there are of each length. The owner looks a topic's beginning up once for each length that
+ * occurs. So the cost of a topic depends on the number of lengths, and not on that of patterns. */
 #pragma once
 
 #include "topic_key.h"

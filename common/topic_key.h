@@ -6,9 +6,9 @@
  * both parts are the same. Tables and the wire know topics by their keys: a lookup or comparison
  * cannot forget the tenant. Names alone are for clients and for Postgres.
  *
- * A subscription may also name patterns. A pattern's key is a '*' and the key of a topic of that
- * name: the pattern "orders.*" is "*t\norders.*". No topic's key begins with '*'. So a pattern can
- * stand wherever a topic can, and is never taken for one. */
+ * A subscription may also name patterns. A pattern's key is a '*', the tenant, a newline, and the
+ * pattern as it was written: "orders.*" of tenant t is "*t\norders.*". No topic's key begins with
+ * '*'. So a pattern can stand wherever a topic can, and is never taken for one. */
 #pragma once
 
 #include "hash.h"

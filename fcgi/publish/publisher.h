@@ -1,14 +1,7 @@
-/* Owns everything in the publish handler. The way of one publish through it:
- *
- *   on_request      a request has come in whole: libfcgi parses it, the connection is taken over
- *   service_of      what is wanted, or why not
- *   envelope_build  makes the text of a notification of its body, or
- *   durable_parse   the values of a durable event
- *   batch_add       queues it; what comes in one turn goes to Postgres together
- *   on_done         Postgres has committed: the publisher is answered
- *
- * post.c has the last four. Requests for history and subscriptions go through db_request.h. There
- * is one thread, and nothing in it blocks. */
+/* Owns everything in the publish handler, and takes the requests: it finds out what each one wants,
+ * and hands it to post.h, which publishes, or to db_request.h, which asks Postgres for history and
+ * subscriptions. docs/architecture.md follows one event through the code. There is one thread, and
+ * nothing in it blocks. */
 #pragma once
 
 #include "config.h"
