@@ -1,5 +1,5 @@
 /* All that can be sent to clients, and the head: the topics, the log, the markers, the table. The
- * broker fills it, replays read it, and nothing here depends on replays. */
+ * broker fills it, walks read it (walk.h), and nothing here depends on walks. */
 #pragma once
 
 #include "canary.h"
@@ -12,7 +12,7 @@ struct journal {
     struct history history;
     struct markers markers;
     struct table table;
-    struct canary canary; /* whose markers are barriers, see replay.h */
+    struct canary canary; /* whose markers are barriers, see origin.h */
     bool is_listening;    /* LISTEN is in force */
 };
 
