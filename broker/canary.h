@@ -98,7 +98,7 @@ static inline void canary_note_notification(struct canary *canary) {
 /* Our marker was heard. */
 void canary_on_heard(struct canary *canary);
 
-/* Asks for a barrier (see replay.h): a marker that is sent after this call, soon, without waiting
+/* Asks for a barrier (see origin.h): a marker that is sent after this call, soon, without waiting
  * for canary_interval. Returns its number. However many clients ask, at most one barrier is sent in
  * CANARY_BARRIER_MS. After CANARY_BARRIERS_AT_ONCE in a row it is one in CANARY_BARRIER_COST_MS:
  * every broker remembers every marker, so clients with invented positions must not push out the

@@ -44,26 +44,25 @@ static void tell_gap(struct delivery *delivery, const struct gap *gap,
     outbox_queue(&delivery->outbox, wire_encode_refresh(&message));
 }
 
-/* The index of the next gap that is_news; gaps->count if there is none. */
-static size_t next_news(const struct gaps *gaps, const struct gap_rule *rule, size_t from) {
-    while (from < gaps->count && !rule->is_news(rule->self, &gaps->list[from])) {
+bool delivery_misses(const struct delivery *delivery, const struct gap *gap) {
+    return topic_key_is_none(gap_topic(gap)) || delivery_wants(delivery, gap_topic(gap));
+}
+
+/* The index of the next gap to tell; gaps->count if there is none. */
+static size_t next_to_tell(const struct delivery *delivery, const struct gaps *gaps, size_t from) {
+    while (from < gaps->count && !delivery_misses(delivery, &gaps->list[from])) {
         from++;
     }
     return from;
 }
 
-bool delivery_tell_gaps(struct delivery *delivery, const struct gaps *gaps,
-                        const struct gap_rule *rule) {
-    size_t at = next_news(gaps, rule, 0);
+void delivery_tell_gaps(struct delivery *delivery, const struct gaps *gaps) {
+    size_t at = next_to_tell(delivery, gaps, 0);
     while (at < gaps->count) {
         const struct gap *gap = &gaps->list[at];
-        if (!rule->begin(rule->self, gap)) {
-            return false;
-        }
-        at = next_news(gaps, rule, at + 1);
+        at = next_to_tell(delivery, gaps, at + 1);
         tell_gap(delivery, gap, at == gaps->count ? &gaps->after : &gaps->before);
     }
-    return true;
 }
 
 struct interest *delivery_interest(const struct delivery *delivery, struct topic_key topic) {

@@ -62,24 +62,17 @@ struct gaps {
     struct position after;  /* the position of a client that was told of all of them */
 };
 
-/* Which gaps have to be told, and when. */
-struct gap_rule {
-    void *self;
-    bool (*is_news)(const void *self, const struct gap *gap);
-    /* Called before the gap is told. False: there is no room for it now. */
-    bool (*begin)(void *self, const struct gap *gap);
-};
-
-/* Tells the handler of those gaps that the rule names, in their order. Only the last refresh
- * carries the position `after`. If the connection ends before that refresh, the handler resumes
- * from `before` and is told of the gaps again. False: not all of them could begin; call it again
- * for the rest. */
-bool delivery_tell_gaps(struct delivery *delivery, const struct gaps *gaps,
-                        const struct gap_rule *rule) must_check;
+/* Tells the handler of those gaps that its clients have to be told of, in their order. Only the
+ * last refresh carries the position `after`. If the connection ends before that refresh, the handler
+ * resumes from `before` and is told of the gaps again. */
+void delivery_tell_gaps(struct delivery *delivery, const struct gaps *gaps);
 
 /* The handler's interest in exactly that topic or pattern, or NULL. */
 struct interest *delivery_interest(const struct delivery *delivery,
                                    struct topic_key topic) must_check;
+
+/* True if the gap is about any topic that the handler is interested in. */
+bool delivery_misses(const struct delivery *delivery, const struct gap *gap) must_check;
 
 /* True if the handler is interested in that topic, or in a pattern that matches it. */
 bool delivery_wants(const struct delivery *delivery, struct topic_key topic) must_check;

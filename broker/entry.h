@@ -38,6 +38,12 @@ static inline bool cursor_has(const struct cursor *cursor, const struct cursor *
     return at->place <= cursor->place && at->durable <= cursor->durable;
 }
 
+/* The reader gets everything that a reader at `at` has. */
+static inline void cursor_pass(struct cursor *cursor, const struct cursor *at) {
+    cursor->place = cursor->place > at->place ? cursor->place : at->place;
+    cursor->durable = cursor->durable > at->durable ? cursor->durable : at->durable;
+}
+
 /* True if a reader with that cursor does not have the entry. */
 static inline bool entry_is_new(const struct entry *entry, const struct cursor *cursor) {
     return entry->kind == ENTRY_DURABLE ? entry->at.durable > cursor->durable

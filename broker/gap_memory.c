@@ -65,9 +65,12 @@ uint64_t gap_memory_end(const struct gap_memory *memory, uint64_t id) {
     return id;
 }
 
-void gap_memory_visit(const struct gap_memory *memory, void *argument,
-                      void (*visit)(void *argument, const struct gap *gap)) {
-    for (const struct known_gap *known = memory->by_topic; known != NULL; known = known->hh.next) {
-        visit(argument, &known->gap);
-    }
+const struct gap *gap_memory_next(const struct gap_memory *memory, const struct gap *gap) {
+    const struct known_gap *known =
+        gap == NULL ? memory->by_topic : container_of(gap, const struct known_gap, gap)->hh.next;
+    return known == NULL ? NULL : &known->gap;
+}
+
+size_t gap_memory_count(const struct gap_memory *memory) {
+    return HASH_COUNT(memory->by_topic);
 }

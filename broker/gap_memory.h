@@ -31,5 +31,8 @@ void gap_memory_pass(struct gap_memory *memory, struct topic_key topic, uint64_t
 /* The highest of the gaps' ids and the given id. */
 uint64_t gap_memory_end(const struct gap_memory *memory, uint64_t id) must_check;
 
-void gap_memory_visit(const struct gap_memory *memory, void *argument,
-                      void (*visit)(void *argument, const struct gap *gap));
+/* All gaps, one after another: the one after gap, NULL for the first. NULL after the last. */
+const struct gap *gap_memory_next(const struct gap_memory *memory,
+                                  const struct gap *gap) must_check;
+
+size_t gap_memory_count(const struct gap_memory *memory) must_check;

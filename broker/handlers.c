@@ -25,17 +25,6 @@ void handlers_serve_held(struct handlers *handlers) {
     }
 }
 
-static bool is_about(const void *self, const struct gap *gap) {
-    const struct delivery *delivery = self;
-    return topic_key_is_none(gap_topic(gap)) || delivery_wants(delivery, gap_topic(gap));
-}
-
-static bool begin_gap(void *self, const struct gap *gap) {
-    (void)self;
-    (void)gap;
-    return true; /* live clients are told even if much waits for the handler */
-}
-
 static void tell_replays(struct delivery *delivery, const struct gaps *gaps) {
     struct replay *replay;
     struct replay *next;
@@ -46,11 +35,11 @@ static void tell_replays(struct delivery *delivery, const struct gaps *gaps) {
     }
 }
 
-/* A handler that is resuming meets the gaps by itself. */
+/* Live clients are told even if much waits for the handler. A handler that is resuming meets the
+ * gaps by itself. */
 static void tell_gaps(struct delivery *delivery, const struct gaps *gaps) {
-    struct gap_rule rule = {delivery, is_about, begin_gap};
     if (delivery_is_served(delivery)) {
-        check(delivery_tell_gaps(delivery, gaps, &rule));
+        delivery_tell_gaps(delivery, gaps);
     }
     tell_replays(delivery, gaps);
 }

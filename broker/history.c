@@ -185,11 +185,6 @@ static bool is_match(const struct entry *entry, struct topic *const *topics, siz
     return entry->topic == NULL; /* a break is for all */
 }
 
-static void pass(struct cursor *cursor, const struct entry *entry) {
-    cursor->place = higher(cursor->place, entry->at.place);
-    cursor->durable = higher(cursor->durable, entry->at.durable);
-}
-
 const struct entry *history_next_match(const struct history *history, struct topic *const *topics,
                                        size_t topic_count, struct cursor *cursor,
                                        bool *is_at_head) {
@@ -199,7 +194,7 @@ const struct entry *history_next_match(const struct history *history, struct top
             *is_at_head = false;
             return entry;
         }
-        pass(cursor, entry);
+        cursor_pass(cursor, &entry->at);
         entry = TAILQ_NEXT(entry, link);
     }
     *is_at_head = entry == NULL;

@@ -1,6 +1,6 @@
 /* What a client's events are read from: the log by topic, the table of durable events, and the
- * markers that say where in both a position lies. The broker fills it, and replays read it. Its head
- * is where a client is that has had everything. */
+ * markers that say where in both a position lies. The broker fills it, and walks read it (walk.h).
+ * Its head is where a client is that has had everything. */
 #pragma once
 
 #include "canary.h"
@@ -13,7 +13,7 @@ struct journal {
     struct history history;
     struct markers markers;
     struct table table;
-    struct canary canary; /* whose markers are barriers, see replay.h */
+    struct canary canary; /* whose markers are barriers, see origin.h */
     bool is_listening;    /* LISTEN is in force */
 };
 

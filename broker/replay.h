@@ -1,7 +1,7 @@
 /* A replay brings one subscription from the client's position to the head of the log.
  *
  *   HELD       cannot be decided yet: LISTEN is not in force, the handler's own RESUME is not done,
- *              or the position names a place that the broker may be about to hear of (the barrier)
+ *              or the position names a place that the broker may be about to hear of (origin.h)
  *   CHECKING   a user stream: the database is asked which of the topics its user has subscribed to
  *   READY      accepted; there is more to send, and credit for it
  *   STARVED    accepted; the credit is used up
@@ -9,18 +9,13 @@
  *   LIVE       at the head. Only a user stream's replay is kept then: it has the list of the
  *              stream's topics, which the handler may not know yet when it unsubscribes
  *
- * A replay ends with SUBSCRIBED, sent in the same turn in which it reaches the head: fan-out sends
- * all later events. A replay has a cursor and keeps nothing in the log. If the log drops ephemeral
- * events before the replay comes to them, the client gets a refresh. Durable events that the log
- * has dropped are read from the table.
- *
- * The barrier: a client may come from a broker that is milliseconds ahead of this one. Then its
- * marker is unknown here, or its place or id is beyond the head. So before the broker calls such a
- * position unknown, it sends a marker of its own and waits until it hears that marker; for an id it
- * then also reads the table again. All that the client can have seen comes before that marker. */
+ * Its origin says from where the client goes on (origin.h), and its walk reads what comes after that
+ * (walk.h). A replay ends with SUBSCRIBED, sent in the same turn in which it reaches the head:
+ * fan-out sends all later events. */
 #pragma once
 
-#include "delivery.h"
+#include "origin.h"
+#include "walk.h"
 
 enum replay_state {
     REPLAY_HELD,
@@ -38,24 +33,13 @@ struct replay {
     uint64_t token;
     enum replay_state state;
     enum wire_form form;
-    char *user;                       /* owned; of a user stream, else NULL */
-    enum position_kind position_kind; /* what the client came with */
-    struct position position;         /* what it came with; then, the last one sent to it */
-    struct cursor cursor;             /* all up to here is sent, or covered by a refresh */
-    uint64_t barrier;                 /* HELD: the marker that it waits for; 0: none */
-    uint64_t reading;          /* HELD: the reading of the table that it waits for; 0: none */
-    struct check check;        /* CHECKING */
-    struct page_waiter waiter; /* PAGING */
+    char *user; /* owned; of a user stream, else NULL */
+    struct origin origin;
+    struct walk walk;   /* has begun once it is accepted */
+    struct check check; /* CHECKING */
     int64_t credit_bytes;
-    bool has_no_id;    /* its position is from before the table existed (D is 0) */
-    uint64_t probed;   /* has_no_id: up to this id the table has no event of its topics */
-    uint64_t unproved; /* an id that may be another table's: the page after it tells; 0: none */
-    bool has_pattern;  /* among its topics */
-    bool owes_refresh; /* a refresh goes out before the next event, or at the head */
-    enum sse_refresh_reason reason;
+    struct owed_refresh owed; /* goes out before the next event, or at the head */
     size_t topic_count;
-    uint64_t *gaps_told;    /* owned; for each topic the newest gap that a refresh was owed for */
-    uint64_t *losses_told;  /* owned; for each topic, see history_losses */
     struct topic *topics[]; /* borrowed: the handler's interest keeps them */
 };
 

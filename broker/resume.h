@@ -1,24 +1,23 @@
 /* Brings a handler that has reconnected from the end of its last connection to the head of the log.
  *
- * It sends what the handler has missed, as EVENT and REFRESH frames for all its live clients, as
- * fast as its queue drains. In the turn in which it reaches the head, fan-out takes over. Durable
- * events that the log does not have any more are read from the table, of all topics. If this broker
+ * A walk (walk.h) over all topics of its live clients reads what the handler has missed. That is
+ * sent as EVENT and REFRESH frames for all of them, as fast as the handler's queue drains. In the
+ * turn in which it reaches the head, fan-out takes over. If this broker
  * does not know the handler's place (because it was restarted), or the handler's id is beyond the
  * head, one REFRESH for all clients says so, and that part of the position goes on from the head.
  * The other part goes on from where it was. */
 #pragma once
 
-#include "delivery.h"
+#include "walk.h"
 
 struct resume {
     struct delivery *delivery; /* borrowed: the owner's */
     bool is_decided;           /* false: it waits for LISTEN or the table */
     bool is_place;             /* the broker knows the handler's place */
-    struct cursor cursor;
-    uint64_t reading;         /* the reading of the table that is waited for; 0: none */
-    struct position position; /* the last one that was sent */
-    struct page_waiter waiter;
-    struct gap_memory gaps_told;
+    struct cursor cursor;      /* where it goes on, as is the position */
+    struct position position;
+    uint64_t reading; /* the reading of the table that is waited for; 0: none */
+    struct walk walk; /* begun when that is decided */
 };
 
 enum resume_progress {

@@ -641,11 +641,6 @@ bool table_serves(const struct table *table, uint64_t id) {
     return table->state != TABLE_UNKNOWN || (id == 0 && table->losses >= TABLE_PATIENCE);
 }
 
-void table_visit_gaps(const struct table *table, void *argument,
-                      void (*visit)(void *argument, const struct gap *gap)) {
-    gap_memory_visit(&table->gaps, argument, visit);
-}
-
 bool table_is_connected(const struct table *table) {
     return pg_is_connected(table->pg);
 }

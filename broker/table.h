@@ -87,7 +87,7 @@ struct table {
     uint64_t reading_wanted;         /* readings are numbered: the newest that was asked for */
     uint64_t reading_started;        /* the newest that the last statement serves */
     uint64_t reading_done;           /* the newest that is complete */
-    struct gap_memory gaps;          /* the ones that the reading under way has met */
+    struct gap_memory gaps;          /* after the head: the reading under way has met them */
     struct table_pages pages;
     struct table_page *page; /* TABLE_PAGES: the one under way */
     uint64_t page_end;       /* the page under way ends at this id, or before if it is full */
@@ -123,11 +123,6 @@ bool table_has_read(const struct table *table, uint64_t reading) must_check;
 
 /* True if a client that comes with that id can be accepted or refused now. */
 bool table_serves(const struct table *table, uint64_t id) must_check;
-
-/* Calls visit for each gap after the head that the reading under way has met. A reader that reaches
- * the head now has not been told of these. */
-void table_visit_gaps(const struct table *table, void *argument,
-                      void (*visit)(void *argument, const struct gap *gap));
 
 /* The next statement of checks contains the check. */
 void table_ask_check(struct table *table, struct check *check);

@@ -264,7 +264,7 @@ static void test_drop_below_the_floor_of_a_handler(void **state) {
     handler_narrow(peer.handler);
     peer_send(&peer, resume_of(POSITION_KNOWN, &start, "*", NULL));
     assert_int_equal(peer.handler->state, HANDLER_RESUMING);
-    assert_true(peer.handler->resume.cursor.place < LONG_EVENTS);
+    assert_true(peer.handler->resume.walk.cursor.place < LONG_EVENTS);
     for (unsigned i = 0; i < LONG_EVENTS; i++) {
         publish("b");
     }
@@ -327,11 +327,11 @@ static void test_many_entries_take_turns(void **state) {
     unsigned turns = 0;
     for (const struct replay *replay; (replay = replay_find(&peer.handler->delivery, 1)) != NULL;
          turns++) {
-        uint64_t before = replay->cursor.place;
+        uint64_t before = replay->walk.cursor.place;
         run_for(rig.loop, 1);
         replay = replay_find(&peer.handler->delivery, 1);
         assert_true(turns < OTHERS);
-        assert_true(replay == NULL || replay->cursor.place <= before + 4 * HISTORY_STEPS);
+        assert_true(replay == NULL || replay->walk.cursor.place <= before + 4 * HISTORY_STEPS);
     }
     assert_in_range(turns, 1, 8);
     peer_expect_text(&peer, "A+@6145 e6145@6145 S@6145");
@@ -422,6 +422,17 @@ static void test_gap_of_a_handler_is_told_once(void **state) {
     peer_expect_text(&peer, "RR(gap,b)@1/0 D2@2/0 D3@3/0 D4@4/0 D5@5/0 D6@6/0 D8@8/0");
 }
 
+/* The same for one client. */
+static void test_gap_of_a_client_is_told_once(void **state) {
+    static const char *const topics[] = {"a", "a", "a", "a", "a", "b", "b"};
+    struct position position = table_begin(topics, length_of(topics));
+    database_prune("b", 7);
+    peer_send(&peer, resume_of(POSITION_NONE, NULL, NULL, NULL));
+    peer_subscribe_from(&peer, 1, "*", NULL, position);
+    fake_settle();
+    peer_expect_text(&peer, "A+@8/0 R(gap)@1/0 d2@2/0 d3@3/0 d4@4/0 d5@5/0 d6@6/0 d8@8/0 S@8/0");
+}
+
 /* Another topic's gap was told before; an event of this topic came since. */
 static void test_gap_after_an_event_is_told(void **state) {
     static const char *const topics[] = {"b", "b", "b", "b", "a", "b"};
@@ -497,5 +508,6 @@ RUN_TESTS(TEST(test_replays_from_every_kind_of_name), TEST(test_resumes_from_eve
           TEST(test_drop_below_the_floor_of_a_handler), TEST(test_drop_after_a_break_that_is_known),
           TEST(test_many_entries_take_turns), TEST(test_many_entries_and_no_match),
           TEST(test_replays_take_turns), TEST(test_pages), TEST(test_gap_of_a_handler_is_told_once),
-          TEST(test_gap_after_an_event_is_told), TEST(test_gap_after_an_event_of_an_old_page),
+          TEST(test_gap_of_a_client_is_told_once), TEST(test_gap_after_an_event_is_told),
+          TEST(test_gap_after_an_event_of_an_old_page),
           TEST(test_gap_after_an_event_is_told_to_a_client), TEST(test_live_gap))

@@ -389,10 +389,10 @@ static void test_eviction_behind_a_break(void **state) {
     }
     peer_introduce(&peer);
     peer_send(&peer, resume_of(POSITION_KNOWN, &start, "a", NULL));
-    for (int i = 0; i < 10 && peer.handler->resume.cursor.place < 2; i++) {
+    for (int i = 0; i < 10 && peer.handler->resume.walk.cursor.place < 2; i++) {
         run_turns(rig.loop, 1);
     }
-    assert_int_equal(peer.handler->resume.cursor.place, 2);
+    assert_int_equal(peer.handler->resume.walk.cursor.place, 2);
     rig.broker->journal.history.bytes_max = 0;
     rig_publish("elsewhere", 10);
     peer_expect_all(&peer, "E1@1 R(gap)@2 R(gap,a)@2 P@10");
@@ -419,10 +419,11 @@ static void test_passes_others_entries_turn_by_turn(void **state) {
     unsigned stops = 0;
     for (int turn = 0; turn < 10000 && peer.handler->state != HANDLER_SERVED; turn++) {
         run_turns(rig.loop, 1);
-        if (peer.handler->state == HANDLER_RESUMING && peer.handler->resume.cursor.place > before) {
-            assert_true(peer.handler->resume.cursor.place - before <=
+        if (peer.handler->state == HANDLER_RESUMING &&
+            peer.handler->resume.walk.cursor.place > before) {
+            assert_true(peer.handler->resume.walk.cursor.place - before <=
                         2 * A_TURN); /* run_turns may make two */
-            before = peer.handler->resume.cursor.place;
+            before = peer.handler->resume.walk.cursor.place;
             stops++;
             rig_publish("b", stops);
         }
