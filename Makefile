@@ -141,7 +141,7 @@ bench_objects := $(call objects_of,$(wildcard tests/bench/*.c))
 $(BUILD)/tests/bench/%.o: CPPFLAGS += $(call packages_flags,--cflags,libpq)
 
 $(BUILD)/pgsse-bench: $(bench_objects) $(common_lib)
-	$(call quietly,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,libpq json-c) -lm
+	$(call quietly,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,libpq json-c zlib) -lm
 
 ## bench        speed and size, measured on a private instance; no test
 bench:
