@@ -395,8 +395,9 @@ static void browser_leave(struct browser *browser, bool is_in_order) {
         browser_end(browser);
         browser_check(browser);
         assert_int_equal(browser->read, browser->inflating.text.length);
+    } else {
+        member_leave(browser->member);
     }
-    member_leave(browser->member);
     browser->member = NULL;
 }
 
