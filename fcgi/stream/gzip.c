@@ -3,8 +3,9 @@
 #include <stdlib.h>
 #include <zlib.h>
 
-/* Measured with JSON events of 90 to 1,000 bytes: of the levels, 4 is the last that costs little
- * more than 1 does, and these sizes give up 5 % of what the largest ones gain. */
+/* Measured with JSON events of 90 to 1,000 bytes: with zlib's defaults, which take 268 KB, output
+ * is a tenth to a seventh shorter. Level 6 alone makes it 4 to 7 % shorter, and takes up to half
+ * more time, which matters where a group is one client. */
 enum { GZIP_LEVEL = 4, GZIP_WINDOW_BITS = 12, GZIP_MEMORY_LEVEL = 5 };
 
 /* zlib wants more than 6 bytes of room at a flush, or it would begin the flush again. */
