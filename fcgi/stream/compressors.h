@@ -17,9 +17,10 @@ struct compressor {
     struct compressor **slot;     /* borrowed: where its group has it */
     int64_t used_ms;
 };
+TAILQ_HEAD(compressor_list, compressor);
 
 struct compressors {
-    TAILQ_HEAD(, compressor) used;
+    struct compressor_list used;
     size_t count;
     struct gzip_window *workplace; /* owned; NULL: was never needed */
     struct buf block;              /* reused for each frame */
