@@ -54,7 +54,7 @@ $(BUILD)/pgsse-broker: $(BUILD)/broker/main.o $(broker_lib) $(common_lib)
 	$(call quietly,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,libpq json-c libcrypto)
 
 $(BUILD)/pgsse-stream.fcgi: $(BUILD)/fcgi/stream/main.o $(stream_lib) $(fcgi_lib) $(common_lib)
-	$(call quietly,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,fcgi)
+	$(call quietly,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,fcgi zlib)
 
 $(BUILD)/pgsse-publish.fcgi: $(BUILD)/fcgi/publish/main.o $(publish_lib) $(fcgi_lib) $(common_lib)
 	$(call quietly,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,fcgi libpq)
@@ -63,7 +63,7 @@ $(BUILD)/pgsse-publish.fcgi: $(BUILD)/fcgi/publish/main.o $(publish_lib) $(fcgi_
 $(BUILD)/common/%.o: CPPFLAGS += $(call packages_flags,--cflags,libpq)
 $(BUILD)/broker/%.o: CPPFLAGS += -Ibroker $(call packages_flags,--cflags,json-c libcrypto)
 $(BUILD)/fcgi/%.o: CPPFLAGS += -Ifcgi $(call packages_flags,--cflags,fcgi)
-$(BUILD)/fcgi/stream/%.o: CPPFLAGS += -Ifcgi/stream
+$(BUILD)/fcgi/stream/%.o: CPPFLAGS += -Ifcgi/stream $(call packages_flags,--cflags,zlib)
 $(BUILD)/fcgi/publish/%.o: CPPFLAGS += -Ifcgi/publish
 
 $(BUILD)/%.o: %.c Makefile
@@ -92,7 +92,7 @@ endef
 $(eval $(call unit_room,common,$(common_lib),libpq))
 $(eval $(call unit_room,broker,$(broker_lib) $(common_lib),libpq json-c libcrypto))
 $(eval $(call unit_room,fcgi,$(fcgi_lib) $(common_lib),fcgi))
-$(eval $(call unit_room,stream,$(stream_lib) $(fcgi_lib) $(common_lib),fcgi))
+$(eval $(call unit_room,stream,$(stream_lib) $(fcgi_lib) $(common_lib),fcgi zlib))
 $(eval $(call unit_room,publish,$(publish_lib) $(fcgi_lib) $(common_lib),fcgi libpq))
 
 ## unit         build the unit tests
@@ -127,7 +127,7 @@ $(BUILD)/tests/simulation/real_stream.o: CPPFLAGS += -Ifcgi -Ifcgi/stream
 
 $(BUILD)/simulation: $(simulation_objects) $(broker_lib) $(stream_lib) $(fcgi_lib) $(common_lib)
 	$(call quietly,LINK,$@)$(CC) $(LDFLAGS) -Wl,--wrap=clock_gettime,--wrap=getrandom,--wrap=epoll_wait,--wrap=stream_query_of_topic \
-	  -o $@ $^ $(call packages_flags,--libs,fcgi libpq json-c libcrypto)
+	  -o $@ $^ $(call packages_flags,--libs,fcgi libpq json-c libcrypto zlib)
 
 ## simulation   brokers and handlers in a played world, SEEDS=200 of them from FIRST=1; a judge of each stream
 simulation:
@@ -141,7 +141,7 @@ bench_objects := $(call objects_of,$(wildcard tests/bench/*.c))
 $(BUILD)/tests/bench/%.o: CPPFLAGS += $(call packages_flags,--cflags,libpq)
 
 $(BUILD)/pgsse-bench: $(bench_objects) $(common_lib)
-	$(call quietly,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,libpq json-c) -lm
+	$(call quietly,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(call packages_flags,--libs,libpq json-c zlib) -lm
 
 ## bench        speed and size, measured on a private instance; no test
 bench:

@@ -82,6 +82,12 @@ static void add_fault(struct json_object *object, const char *name, enum documen
     }
 }
 
+/* Short events on their own grow, so this can be negative. */
+static void add_saved(struct json_object *object, const struct journal *journal) {
+    int64_t saved = (int64_t)(journal->topics.plain_bytes - journal->topics.gzip_bytes);
+    json_object_object_add(object, "gzip_saved_bytes", json_object_new_int64(saved));
+}
+
 static struct json_object *totals_document(const struct overview *overview,
                                            const struct survey *survey, enum document_scope scope) {
     struct json_object *object = json_object_new_object();
@@ -102,6 +108,8 @@ static struct json_object *totals_document(const struct overview *overview,
     add_count(object, "delivered_frames", total->delivered);
     add_count(object, "dropped_clients", total->dropped_clients);
     add_count(object, "dropped_events", total->dropped_events);
+    add_count(object, "gzip_bytes", journal->topics.gzip_bytes);
+    add_saved(object, journal);
     add_count(object, "total_memory_usage_bytes",
               history->bytes + survey->memory_bytes + queued.bytes + survey->client_bytes);
     add_count(object, "history_events", history->count);

@@ -393,6 +393,8 @@ static bool on_report(struct handler *handler, struct slice body) {
         return false;
     }
     handler->delivery.streams = report.streams;
+    journal_of(handler)->topics.plain_bytes += report.plain_bytes;
+    journal_of(handler)->topics.gzip_bytes += report.gzip_bytes;
     while (wire_next_report_entry(&report, &entry)) {
         apply_entry(handler, &entry);
     }

@@ -75,6 +75,8 @@ struct topics {
     struct topic_list idle;   /* without subscribers, the most recently active last */
     struct floors *forgotten; /* owned: TOPICS_FLOOR_SLOTS of them, for topics that were freed */
     struct traffic total;     /* of all topics, freed ones included */
+    uint64_t plain_bytes;     /* of compressed streams, as handlers report them: what was sent, */
+    uint64_t gzip_bytes;      /* before and after compression */
     struct topic *walk_next;  /* the walk's next topic; NULL: no walk */
     size_t walk_left;
 };

@@ -15,6 +15,7 @@ enum config_type {
     CONFIG_MILLISECONDS, /* the same, but a bare number means milliseconds */
     CONFIG_LOG_LEVEL,
     CONFIG_SLOW_CLIENT,
+    CONFIG_SWITCH,
 };
 
 struct config_key {
@@ -76,6 +77,8 @@ static const struct config_key keys[] = {
     KEY(slow_client, CONFIG_SLOW_CLIENT, STREAM, "refresh", 0, 0,
         "what a client that is too slow gets: what waits is dropped and it is told (refresh), or it is "
         "closed and resumes later (disconnect)"),
+    KEY(gzip, CONFIG_SWITCH, STREAM, "on", 0, 0,
+        "on: streams are compressed for clients that accept it; off: never"),
     KEY(stall_timeout, CONFIG_SECONDS, STREAM | PUBLISH, "60s", 1 * SECOND, DAY,
         "a client that takes nothing for so long while something waits is closed"),
     KEY(keep_alive, CONFIG_SECONDS, STREAM, "15s", SECOND / 10, DAY,
@@ -144,10 +147,14 @@ static const struct config_key keys[] = {
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
 static const char *const slow_clients[] = {
     [CONFIG_SLOW_REFRESH] = "refresh", [CONFIG_SLOW_DISCONNECT] = "disconnect", NULL};
+static const char *const switches[] = {[CONFIG_OFF] = "off", [CONFIG_ON] = "on", NULL};
 
 /* The words of a type; NULL if its values are not words. */
 static const char *const *words_of(enum config_type type) {
-    return type == CONFIG_LOG_LEVEL ? log_levels : type == CONFIG_SLOW_CLIENT ? slow_clients : NULL;
+    static const char *const *const words[] = {[CONFIG_LOG_LEVEL] = log_levels,
+                                               [CONFIG_SLOW_CLIENT] = slow_clients,
+                                               [CONFIG_SWITCH] = switches};
+    return words[type];
 }
 
 /* --- one value --------------------------------------------------------------------------- */
@@ -246,6 +253,7 @@ static bool parse_scaled(const char *text, const struct config_key *key, int64_t
     case CONFIG_PATH:
     case CONFIG_LOG_LEVEL:
     case CONFIG_SLOW_CLIENT:
+    case CONFIG_SWITCH:
         break;
     }
     return has_unit && !__builtin_mul_overflow(*value, factor, value);
@@ -284,6 +292,7 @@ static void describe_limits(const struct config_key *key, char *text, size_t siz
         [CONFIG_MILLISECONDS] = "a number of milliseconds, or with ms, s, min, h, d",
         [CONFIG_LOG_LEVEL] = "error, warning, info or debug",
         [CONFIG_SLOW_CLIENT] = "refresh or disconnect",
+        [CONFIG_SWITCH] = "on or off",
     };
     if (key->max == 0) {
         snprintf(text, size, "%s", shapes[key->type]);
@@ -428,6 +437,7 @@ static void print_value(const struct config_key *key, const struct config *confi
         return;
     case CONFIG_LOG_LEVEL:
     case CONFIG_SLOW_CLIENT:
+    case CONFIG_SWITCH:
         snprintf(text, size, "%s", words_of(key->type)[value]);
         return;
     }

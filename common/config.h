@@ -24,6 +24,8 @@ enum { CONFIG_FRACTION_ONE = 1000000 };
 /* What happens to a client that reads too slowly. */
 enum config_slow_client { CONFIG_SLOW_REFRESH, CONFIG_SLOW_DISCONNECT };
 
+enum config_switch { CONFIG_OFF, CONFIG_ON };
+
 /* Times are milliseconds, sizes are bytes, fractions are millionths. Texts are owned and never
  * NULL. */
 struct config {
@@ -44,6 +46,7 @@ struct config {
     int64_t client_queue_bytes;
     int64_t handler_queue_bytes;
     int64_t slow_client;
+    int64_t gzip;
     int64_t stall_timeout;
     int64_t keep_alive;
     int64_t position_interval;

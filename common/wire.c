@@ -293,16 +293,30 @@ static void count_entry(struct buf *frame, size_t count_at) {
     }
 }
 
-/* The offsets of is_last and count in a REPORT frame. */
-enum { REPORT_LAST_AT = WIRE_HEADER_BYTES + 8, REPORT_COUNT_AT = REPORT_LAST_AT + 1 };
+/* The offsets of fields in a REPORT frame. */
+enum {
+    REPORT_GZIP_AT = WIRE_HEADER_BYTES + 8,
+    REPORT_LAST_AT = REPORT_GZIP_AT + 16,
+    REPORT_COUNT_AT = REPORT_LAST_AT + 1
+};
 
 void wire_report_begin(struct buf *report, uint32_t serial, uint32_t streams) {
     check(report->length == 0);
     *report = frame_begin(WIRE_REPORT);
     put_u32(report, serial);
     put_u32(report, streams);
+    put_u64(report, 0);
+    put_u64(report, 0);
     put_u8(report, 0);
     put_u32(report, 0);
+}
+
+void wire_report_set_gzip(struct buf *report, uint64_t plain_bytes, uint64_t gzip_bytes) {
+    struct buf values = {0};
+    put_u64(&values, plain_bytes);
+    put_u64(&values, gzip_bytes);
+    memcpy(report->bytes + REPORT_GZIP_AT, values.bytes, values.length);
+    buf_release(&values);
 }
 
 bool wire_report_add(struct buf *report, const struct wire_report_entry *entry) {
@@ -329,6 +343,8 @@ bool wire_decode_report(struct slice body, struct wire_report *message) {
     struct reader reader = {.left = body};
     message->serial = get_u32(&reader);
     message->streams = get_u32(&reader);
+    message->plain_bytes = get_u64(&reader);
+    message->gzip_bytes = get_u64(&reader);
     message->is_last = get_choice(&reader, 2) == 1;
     message->count = get_u32(&reader);
     message->entries = reader.left;

@@ -24,8 +24,9 @@
  *     ASK_POSITION u64 token
  *     ASK_DOCUMENT u64 token, u8 kind, u32 limit       limit: of full health, how many topics at
  *                                                      most
- *     REPORT       u32 serial, u32 open streams, u8 is_last, u32 count, count times:
- *                  topic, u64 delivered, u64 dropped events, u64 dropped clients (each since
+ *     REPORT       u32 serial, u32 open streams, u64 plain bytes, u64 gzip bytes (of streams that
+ *                  are compressed, since the last report: before and after compression),
+ *                  u8 is_last, u32 count, count times: topic, u64 delivered, u64 dropped events, u64 dropped clients (each since
  *                  the last report), u64 pending events, u64 queued bytes (both now)
  *
  *   broker -> handler
@@ -97,7 +98,7 @@
 
 enum {
     WIRE_MAGIC = 0x73736770, /* "pgss" */
-    WIRE_VERSION = 7,
+    WIRE_VERSION = 8,
     WIRE_HEADER_BYTES = 5,
     WIRE_REQUEST_BYTES_MAX = 64 * 1024,       /* a body from a handler */
     WIRE_ANSWER_BYTES_MAX = 16 * 1024 * 1024, /* a body from the broker */
@@ -207,6 +208,8 @@ struct wire_report_entry {
 struct wire_report {
     uint32_t serial;
     uint32_t streams; /* that are open */
+    uint64_t plain_bytes;
+    uint64_t gzip_bytes;
     bool is_last;
     uint32_t count;
     struct slice entries; /* for wire_next_report_entry */
@@ -303,6 +306,7 @@ struct payload *wire_encode_goodbye(const char *reason) must_check;
 /* A REPORT is built entry by entry: begin on an empty buf, add entries, then end. wire_report_add
  * returns false, and adds nothing, if the frame would exceed WIRE_REQUEST_BYTES_MAX. */
 void wire_report_begin(struct buf *report, uint32_t serial, uint32_t streams);
+void wire_report_set_gzip(struct buf *report, uint64_t plain_bytes, uint64_t gzip_bytes);
 bool wire_report_add(struct buf *report, const struct wire_report_entry *entry) must_check;
 struct payload *wire_report_end(struct buf *report, bool is_last) must_check;
 

@@ -1,5 +1,6 @@
 #include "request.h"
 
+#include "accept_encoding.h"
 #include "decimal.h"
 #include "url.h"
 #include "wire.h"
@@ -91,6 +92,8 @@ void request_parse(const struct parameters *parameters, const struct route_paths
     const char *accept = parameters->get(source, "HTTP_ACCEPT");
     request->accepts_events = strstr(accept, "text/event-stream") != NULL;
     request->is_event_source = strcmp(accept, "text/event-stream") == 0;
+    request->accepts_gzip =
+        accept_encoding_has_gzip(slice_of(parameters->get(source, "HTTP_ACCEPT_ENCODING")));
     request->wants_position = query_says(query, "position", "1");
     request->has_heartbeat_events = query_says(query, "heartbeat", "event");
     request->identity = identity_of(parameters->get(source, "REMOTE_USER"));

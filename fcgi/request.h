@@ -17,6 +17,7 @@ struct request {
     uint32_t limit;       /* health: how many topics; REQUEST_LIMIT_BAD when it was no number */
     bool accepts_events;  /* Accept names text/event-stream: it may be an EventSource */
     bool is_event_source; /* Accept is exactly that: it is one */
+    bool accepts_gzip;    /* as Accept-Encoding says */
     bool wants_position;  /* position=1: a user stream is to begin with its position */
     bool has_heartbeat_events; /* heartbeat=event: heartbeats are events that a script can see */
     struct identity identity;

@@ -22,6 +22,7 @@ struct answer {
     struct shared_waiter waiter; /* while the broker is asked */
     unsigned wanted;             /* which of answers.questions it waits for */
     uint32_t document_bytes;     /* of its answer, if that is a document */
+    bool takes_gzip;             /* a stream would be compressed */
 };
 
 static struct answer *answer_of(struct client *client) {
@@ -69,7 +70,8 @@ static void on_answer(struct shared_waiter *waiter, const struct shared_question
         return; /* closed in this turn */
     }
     if (question->is_position) {
-        stream_text_headers(client_own(&answer->client), STREAM_FORM_TOPIC, &question->position);
+        stream_text_headers(client_own(&answer->client), STREAM_FORM_TOPIC, answer->takes_gzip,
+                            &question->position);
         client_finish(&answer->client);
     } else {
         answer_with_document(answer, question);
@@ -169,6 +171,7 @@ static struct answer *answer_create(struct answers *answers, int fd, uint16_t re
                                     const struct request *request) {
     struct answer *answer = must_zalloc(sizeof *answer);
     answer->answers = answers;
+    answer->takes_gzip = stream_takes_gzip(request, answers->clients->config);
     client_init(&answer->client, answers->clients, &role, fd, request_id, request);
     return answer;
 }
@@ -287,7 +290,7 @@ static void turn_away(struct client *client, enum stream_form form, const struct
         client_refuse(client, HTTP_UNAVAILABLE, reason, NULL);
         return;
     }
-    stream_text_headers(client_own(client), form, NULL);
+    stream_text_headers(client_own(client), form, false, NULL);
     stream_text_goodbye(client_own(client), jittered(client->clients->config->retry), reason);
     client_finish(client);
 }

@@ -35,7 +35,7 @@ static void on_flush(struct loop_task *task) {
     LIST_FOREACH(seat, &audience->live, link) {
         audience->flush_seat(seat);
         uint64_t frame = seat->output.cursor.frame;
-        oldest = frame < oldest ? frame : oldest;
+        oldest = output_is_attached(&seat->output) && frame < oldest ? frame : oldest;
     }
     feed_trim(&audience->feed, oldest);
     audience->is_told = false;
@@ -49,8 +49,14 @@ void audience_trim_soon(struct audience *audience) {
     flush_soon(audience);
 }
 
+void audience_attach(struct audience *audience, struct output *output) {
+    if (!audience_is_gzip(audience) || gzip_group_is_clean(audience->feed.gzip)) {
+        output_attach(output, &audience->feed);
+    } /* else it is a newcomer, until the next reset */
+}
+
 void audience_join(struct audience *audience, struct seat *seat) {
-    output_attach(&seat->output, &audience->feed);
+    audience_attach(audience, &seat->output);
     LIST_INSERT_HEAD(&audience->live, seat, link);
     audience->live_count++;
     audience->is_told = false;
@@ -63,11 +69,105 @@ void audience_leave(struct audience *audience, struct seat *seat) {
     flush_soon(audience); /* it may have been the slowest */
 }
 
+/* --- gzip ------------------------------------------------------------------------------------- */
+
+static uint32_t newcomers_of(const struct audience *audience) {
+    return audience->live_count - audience->feed.gzip->readers;
+}
+
+/* Copies for a client that does not read would grow: it has to become a reader. */
+static bool has_blocked_newcomer(const struct audience *audience) {
+    uint32_t left = newcomers_of(audience);
+    const struct seat *seat;
+    LIST_FOREACH(seat, &audience->live, link) {
+        if (left == 0) {
+            return false; /* most newcomers are at the beginning of the list */
+        }
+        if (!output_is_attached(&seat->output)) {
+            if (seat->output.is_blocked) {
+                return true;
+            }
+            left--;
+        }
+    }
+    return false;
+}
+
+static void reset_group(struct audience *audience) {
+    uint32_t left = newcomers_of(audience);
+    struct seat *seat;
+    gzip_group_reset(audience->feed.gzip);
+    LIST_FOREACH(seat, &audience->live, link) {
+        if (left == 0) {
+            return;
+        }
+        if (!output_is_attached(&seat->output)) {
+            output_attach(&seat->output, &audience->feed);
+            left--;
+        }
+    }
+}
+
+static void copy_to_newcomers(struct audience *audience, struct slice frame, struct tally *tally) {
+    struct gzip_group *group = audience->feed.gzip;
+    struct buf *block = &group->compressors->block;
+    uint32_t left = newcomers_of(audience);
+    struct gzip_sum sum = {0};
+    struct seat *seat;
+    gzip_sum_add(&sum, frame);
+    block->length = 0;
+    compressors_alone(group->compressors, frame, block);
+    LIST_FOREACH(seat, &audience->live, link) {
+        if (left == 0) {
+            return;
+        }
+        if (!output_is_attached(&seat->output)) {
+            output_append_copy(&seat->output, buf_slice(block), &sum, tally);
+            left--;
+        }
+    }
+}
+
+/* Refreshes are rare, and one may be taken back: nobody gets a copy of one. */
+static bool must_reset(const struct audience *audience, const struct feed_mark *mark,
+                       size_t frame_bytes) {
+    return mark->tally == NULL || has_blocked_newcomer(audience) ||
+           gzip_group_is_reset_due(audience->feed.gzip, newcomers_of(audience), frame_bytes);
+}
+
+static void append_compressed(struct audience *audience, struct slice frame,
+                              const struct feed_mark *mark) {
+    struct gzip_group *group = audience->feed.gzip;
+    struct buf *block = &group->compressors->block;
+    struct feed_mark summed = *mark;
+    if (newcomers_of(audience) > 0 && must_reset(audience, mark, frame.length)) {
+        reset_group(audience);
+    }
+    summed.sum = group->sum;
+    block->length = 0;
+    gzip_group_encode(group, frame, loop_now_ms(audience->loop), block);
+    feed_append(&audience->feed, buf_slice(block), &summed);
+    if (newcomers_of(audience) > 0) {
+        copy_to_newcomers(audience, frame, mark->tally);
+    }
+}
+
+static void take_back(struct audience *audience, struct feed_mark *mark) {
+    feed_take_back(&audience->feed, mark);
+    if (audience_is_gzip(audience)) {
+        gzip_group_take_back(audience->feed.gzip, &mark->sum);
+    }
+}
+
 /* --- the feed --------------------------------------------------------------------------------- */
 
 void audience_append(struct audience *audience, struct slice frame, const struct position *position,
                      const struct feed_mark *mark) {
-    feed_append(&audience->feed, frame, mark);
+    if (audience_is_gzip(audience)) {
+        append_compressed(audience, frame, mark);
+    } else {
+        feed_append(&audience->feed, frame, mark);
+    }
     audience->last = *position;
     audience->last_ms = loop_now_ms(audience->loop);
     audience->is_told = mark->tally == NULL;
@@ -105,7 +205,7 @@ void audience_refresh(struct audience *audience, const struct wire_refresh *mess
     struct feed_mark mark = {.before = *before};
     struct fan_loss loss = {message->dropped, message->reason};
     if (audience->is_told) {
-        feed_take_back(&audience->feed, &mark);
+        take_back(audience, &mark);
         loss_add(&loss, &audience->told);
     }
     mark.reason = loss.reason;
@@ -129,6 +229,9 @@ static void count_dropped(struct fan_loss *loss, const struct feed_mark *mark) {
 void audience_count_dropped(struct audience *audience, const struct output *output,
                             struct fan_loss *loss) {
     const struct feed *feed = &audience->feed;
+    if (!output_is_attached(output)) {
+        return; /* nothing of the feed waits */
+    }
     for (uint64_t frame = output_first_unbegun(output); frame < feed->next; frame++) {
         count_dropped(loss, feed_mark(feed, frame));
     }

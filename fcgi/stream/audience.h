@@ -1,6 +1,9 @@
 /* All clients that asked for the same topics in the same form. They get the same bytes, so they
  * share one feed: a frame is appended once, and the flush phase then lets each of them write once.
  *
+ * Clients that take gzip are audiences of their own, whose feed has a gzip_group. There a live client
+ * that is no reader of the feed gets copies of the frames among its own bytes.
+ *
  * User streams (see wire.h) are audiences of their own: they get durable events only, and their ids
  * are the durable part of a position alone. */
 #pragma once
@@ -46,12 +49,12 @@ struct audience {
     UT_hash_handle hh;
     struct loop *loop;                 /* borrowed */
     void (*flush_seat)(struct seat *); /* see fanout_init */
-    enum stream_form form;
     struct feed feed;
     uint64_t published;    /* the number of the last event that was appended for it */
     size_t attached;       /* its clients in any state: it is destroyed with the last one */
     struct seat_list live; /* those that get events */
     uint32_t live_count;
+    enum stream_form form;
     struct position last; /* the id of the newest frame in the feed */
     int64_t last_ms;      /* when that was appended */
     bool is_told; /* the newest frame is a refresh, not written yet, and nobody has joined since */
@@ -66,6 +69,10 @@ struct audience {
 /* Its topics, sorted; their keys live as long as the audience. */
 void audience_topics(const struct audience *audience, struct names *topics);
 
+static inline bool audience_is_gzip(const struct audience *audience) {
+    return audience->feed.gzip != NULL;
+}
+
 /* The tally of that topic or pattern among its own, or else of a pattern among them that matches the
  * topic; NULL if there is none. */
 struct tally *audience_tally(const struct audience *audience, struct topic_key topic);
@@ -75,6 +82,9 @@ struct tally *audience_tally(const struct audience *audience, struct topic_key t
 /* The client gets what is published from now on, until audience_leave. */
 void audience_join(struct audience *audience, struct seat *seat);
 void audience_leave(struct audience *audience, struct seat *seat);
+
+/* A live client that has left the feed goes on at its head. */
+void audience_attach(struct audience *audience, struct output *output);
 
 /* A client of it can write again: at the end of the turn the feed drops what all have written. */
 void audience_trim_soon(struct audience *audience);

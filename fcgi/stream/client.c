@@ -107,9 +107,8 @@ static void become_blocked(struct client *client) {
 
 static void client_write(struct client *client) {
     struct output *output = &client->seat.output;
-    uint64_t before = output->written_bytes;
     enum output_result result = output_write(output, client->fd);
-    if (output->written_bytes != before) {
+    if (output->has_written) {
         client->written_ms = client_now_ms(client);
     }
     switch (result) {

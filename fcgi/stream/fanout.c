@@ -4,6 +4,7 @@
 
 void fanout_init(struct fanout *fanout, struct loop *loop, void (*flush_seat)(struct seat *seat)) {
     *fanout = (struct fanout){.loop = loop, .flush_seat = flush_seat};
+    compressors_init(&fanout->compressors);
 }
 
 static void topic_destroy(struct fanout *fanout, struct fan_topic *topic) {
@@ -23,6 +24,7 @@ void fanout_release(struct fanout *fanout) {
         topic_destroy(fanout, topic);
     }
     buf_release(&fanout->frame);
+    compressors_release(&fanout->compressors);
 }
 
 /* --- topics and audiences ------------------------------------------------------------------ */
@@ -54,8 +56,9 @@ static bool has_members(const struct fan_topic *topic) {
     return false;
 }
 
-static void key_of(enum stream_form form, const struct names *sorted, struct buf *key) {
-    buf_append(key, &"telu"[form], 1);
+static void key_of(enum stream_form form, bool takes_gzip, const struct names *sorted,
+                   struct buf *key) {
+    buf_append(key, &(takes_gzip ? "TELU" : "telu")[form], 1);
     for (size_t i = 0; i < sorted->count; i++) {
         buf_append_slice(key, sorted->keys[i].bytes);
         buf_append(key, "", 1);
@@ -63,7 +66,8 @@ static void key_of(enum stream_form form, const struct names *sorted, struct buf
 }
 
 static struct audience *audience_create(struct fanout *fanout, enum stream_form form,
-                                        const struct names *topics, const struct buf *key) {
+                                        bool takes_gzip, const struct names *topics,
+                                        const struct buf *key) {
     struct audience *audience =
         must_zalloc(sizeof *audience + topics->count * sizeof(struct membership));
     audience->loop = fanout->loop;
@@ -73,6 +77,7 @@ static struct audience *audience_create(struct fanout *fanout, enum stream_form 
     audience->key_length = key->length;
     audience->topic_count = topics->count;
     feed_init(&audience->feed);
+    audience->feed.gzip = takes_gzip ? gzip_group_create(&fanout->compressors) : NULL;
     LIST_INIT(&audience->live);
     for (size_t i = 0; i < topics->count; i++) {
         struct membership *membership = &audience->memberships[i];
@@ -84,16 +89,16 @@ static struct audience *audience_create(struct fanout *fanout, enum stream_form 
     return audience;
 }
 
-struct audience *fanout_attach(struct fanout *fanout, enum stream_form form,
+struct audience *fanout_attach(struct fanout *fanout, enum stream_form form, bool takes_gzip,
                                const struct names *topics) {
     struct names sorted = *topics; /* in whatever order they were asked for */
     struct buf key = {0};
     struct audience *audience;
     names_sort(&sorted);
-    key_of(form, &sorted, &key);
+    key_of(form, takes_gzip, &sorted, &key);
     HASH_FIND(hh, fanout->audiences, key.bytes, key.length, audience);
     if (audience == NULL) {
-        audience = audience_create(fanout, form, &sorted, &key);
+        audience = audience_create(fanout, form, takes_gzip, &sorted, &key);
     }
     buf_release(&key);
     audience->attached++;

@@ -18,6 +18,7 @@ struct fanout {
     struct audience *audiences;
     struct fan_topic *topics; /* by key, patterns, too */
     struct patterns patterns;
+    struct compressors compressors;
     uint64_t published; /* events: numbers them */
     struct buf frame;   /* reused for each event */
 };
@@ -28,8 +29,9 @@ void fanout_init(struct fanout *fanout, struct loop *loop, void (*flush_seat)(st
 /* All clients must have left. */
 void fanout_release(struct fanout *fanout);
 
-/* Finds or creates the audience of these topics, each named once. It has one client more now. */
-struct audience *fanout_attach(struct fanout *fanout, enum stream_form form,
+/* Finds or creates the audience of these topics, each named once, of clients that take gzip or do
+ * not. It has one client more now. */
+struct audience *fanout_attach(struct fanout *fanout, enum stream_form form, bool takes_gzip,
                                const struct names *topics);
 
 /* The audience has one client less; without any it is destroyed. *audience becomes NULL. */

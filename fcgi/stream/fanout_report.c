@@ -23,7 +23,7 @@ static void gauge_audience(const struct audience *audience, uint32_t *newcomers)
     uint64_t clients = 0;
     LIST_FOREACH(seat, &audience->live, link) {
         const struct feed_cursor *cursor = &seat->output.cursor;
-        if (cursor->frame < feed->next) {
+        if (output_is_attached(&seat->output) && cursor->frame < feed->next) {
             newcomers[cursor->frame - feed->first]++;
             from = cursor->at < from ? cursor->at : from;
         }
@@ -64,6 +64,9 @@ void fanout_report(struct fanout *fanout, uint32_t serial, uint32_t streams, voi
     struct fan_topic *next;
     gauge_all(fanout);
     wire_report_begin(&report, serial, streams);
+    wire_report_set_gzip(&report, fanout->compressors.plain_bytes, fanout->compressors.sent_bytes);
+    fanout->compressors.plain_bytes = 0;
+    fanout->compressors.sent_bytes = 0;
     HASH_ITER(hh, fanout->topics, topic, next) {
         if (tally_has_changed(&topic->tally) &&
             !tally_report(&topic->tally, fan_topic_key(topic), &report)) {

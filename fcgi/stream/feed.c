@@ -11,12 +11,17 @@ void feed_init(struct feed *feed) {
 void feed_release(struct feed *feed) {
     free(feed->bytes);
     free(feed->marks);
+    gzip_group_destroy(&feed->gzip);
     feed_init(feed);
 }
 
 const struct feed_mark *feed_mark(const struct feed *feed, uint64_t frame) {
     check(frame >= feed->first && frame < feed->next);
     return &feed->marks[frame - feed->base_mark];
+}
+
+const struct gzip_sum *feed_sum(const struct feed *feed, uint64_t frame) {
+    return frame == feed->next ? &feed->gzip->sum : &feed_mark(feed, frame)->sum;
 }
 
 const char *feed_at(const struct feed *feed, uint64_t offset) {

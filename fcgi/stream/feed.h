@@ -4,10 +4,13 @@
  * Nothing is queued per client: what waits for it are the bytes between its cursor and the head,
  * and the feed keeps them until the slowest cursor has passed. An idle feed holds no bytes at all.
  *
+ * In a feed with a gzip_group the bytes of a frame are compressed.
+ *
  * Frames and offsets are counted from 0 over the life of the feed. The frames from `first` on are
  * kept: their ends are in marks, their bytes are contiguous. */
 #pragma once
 
+#include "gzip_group.h"
 #include "sse.h"
 
 struct tally;
@@ -18,6 +21,7 @@ struct feed_mark {
     enum sse_refresh_reason reason; /* of a refresh */
     bool is_durable;                /* an event that stands in the table */
     struct position before;         /* of a client that has all before this frame */
+    struct gzip_sum sum;            /* of a gzip_group, before this frame */
 };
 
 struct feed {
@@ -28,8 +32,9 @@ struct feed {
     struct feed_mark *marks; /* owned; marks[i] is of frame base_mark + i */
     size_t marks_size;
     uint64_t base_mark;
-    uint64_t first; /* the oldest frame kept */
-    uint64_t next;  /* the number of the next frame */
+    uint64_t first;          /* the oldest frame kept */
+    uint64_t next;           /* the number of the next frame */
+    struct gzip_group *gzip; /* owned; NULL: the frames are plain */
 };
 
 /* Where a client stands. */
@@ -39,6 +44,7 @@ struct feed_cursor {
 };
 
 void feed_init(struct feed *feed);
+/* Its group is destroyed, too. */
 void feed_release(struct feed *feed);
 
 /* Appends a frame; both are copied, and the mark's end is set here. */
@@ -64,3 +70,7 @@ size_t feed_span(const struct feed *feed, uint64_t at, uint64_t frame, size_t li
 
 const char *feed_at(const struct feed *feed, uint64_t offset);
 const struct feed_mark *feed_mark(const struct feed *feed, uint64_t frame);
+
+/* Of the plain bytes of all frames before that one, which is kept or is the next; the feed has a
+ * gzip_group. */
+const struct gzip_sum *feed_sum(const struct feed *feed, uint64_t frame);

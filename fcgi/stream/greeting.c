@@ -11,8 +11,17 @@ void greeting_first_position(struct subscriber *subscriber) {
     }
 }
 
+void greeting_open(struct subscriber *subscriber) {
+    bool is_gzip = audience_is_gzip(subscriber->audience);
+    stream_text_headers(subscriber_own(subscriber), subscriber->audience->form, is_gzip, NULL);
+    if (is_gzip) {
+        output_start_gzip(&subscriber->client.seat.output,
+                          &subscriber->subscribers->fanout.compressors);
+    }
+}
+
 void greeting_headers(struct subscriber *subscriber) {
-    stream_text_headers(subscriber_own(subscriber), subscriber->audience->form, NULL);
+    greeting_open(subscriber);
     sse_retry(subscriber_own(subscriber), jittered(subscriber->client.clients->config->retry));
 }
 

@@ -4,6 +4,9 @@
 
 #include "subscriber.h"
 
+/* Headers, and the encoding that they tell of. */
+void greeting_open(struct subscriber *subscriber);
+/* The same, and when to come back. */
 void greeting_headers(struct subscriber *subscriber);
 
 /* The broker has not answered yet: sends headers and ": waiting". The state becomes WAITING. */

@@ -41,12 +41,41 @@ struct output_events {
     struct buf waiting; /* of struct own_event, in order */
 };
 
-static void add_own_event(struct output *output, size_t end, struct tally *tally) {
+/* The end of an event that is in the draft of a gzip stream. */
+#define IN_DRAFT UINT64_MAX
+
+static void add_event(struct output *output, const struct own_event *event) {
+    buf_append(&output->events->waiting, event, sizeof *event);
+}
+
+static void need_events(struct output *output) {
     if (output->events == NULL) {
         output->events = must_zalloc(sizeof *output->events);
     }
-    struct own_event event = {output->events->out + end, tally};
-    buf_append(&output->events->waiting, &event, sizeof event);
+}
+
+/* end: how many own bytes there are up to its end. */
+static void add_own_event(struct output *output, size_t end, struct tally *tally) {
+    need_events(output);
+    add_event(output, &(struct own_event){output->events->out + end, tally});
+}
+
+static void add_draft_event(struct output *output, struct tally *tally) {
+    need_events(output);
+    add_event(output, &(struct own_event){IN_DRAFT, tally});
+}
+
+/* The events that were in the draft end where its block ends. */
+static void settle_draft_events(struct output *output) {
+    struct output_events *events = output->events;
+    if (events == NULL) {
+        return;
+    }
+    struct own_event *event = (void *)events->waiting.bytes;
+    size_t i = events->waiting.length / sizeof *event;
+    while (i > 0 && event[i - 1].end == IN_DRAFT) {
+        event[--i].end = events->out + output->own.length;
+    }
 }
 
 static void events_destroy(struct output_events **slot) {
@@ -58,18 +87,74 @@ static void events_destroy(struct output_events **slot) {
     }
 }
 
+/* Own bytes come between frames: no frame may wait. */
+static void leave_shared_gzip(struct output *output) {
+    if (output->feed != NULL) {
+        check(output->cursor.at == output->feed->head);
+        output_detach(output);
+    }
+}
+
 void output_append_event(struct output *output, struct slice frame, struct tally *tally) {
-    buf_append_slice(&output->own, frame);
-    add_own_event(output, output->own.length, tally);
+    buf_append_slice(output_own(output), frame);
+    if (output->gzip != NULL) {
+        add_draft_event(output, tally);
+    } else {
+        add_own_event(output, output->own.length, tally);
+    }
 }
 
 struct buf *output_own(struct output *output) {
-    return &output->own;
+    if (output->gzip == NULL) {
+        return &output->own;
+    }
+    leave_shared_gzip(output);
+    return &output->gzip->draft;
 }
 
 void output_take_back_own(struct output *output, size_t bytes) {
     check(bytes <= output_own_unbegun(output));
-    output->own.length -= bytes;
+    struct buf *own = output->gzip != NULL ? &output->gzip->draft : &output->own;
+    own->length -= bytes;
+}
+
+/* --- gzip ------------------------------------------------------------------------------------ */
+
+void output_start_gzip(struct output *output, struct compressors *compressors) {
+    check(output->gzip == NULL && output->feed == NULL);
+    gzip_begin(&output->own);
+    output->gzip = gzip_stream_create(compressors);
+}
+
+/* The draft becomes a block, after all other own bytes. */
+static void seal(struct output *output) {
+    if (output->gzip != NULL && output->gzip->draft.length > 0) {
+        gzip_stream_seal(output->gzip, &output->own);
+        settle_draft_events(output);
+    }
+}
+
+void output_append_copy(struct output *output, struct slice block, const struct gzip_sum *sum,
+                        struct tally *tally) {
+    check(output->feed == NULL);
+    seal(output);
+    gzip_stream_copy(output->gzip, block, sum, &output->own);
+    if (tally != NULL) {
+        add_own_event(output, output->own.length, tally);
+    }
+    output->has_sent_feed = true;
+}
+
+static void join_group(struct output *output, struct feed *feed) {
+    check(gzip_group_is_clean(feed->gzip));
+    output->gzip->joined = feed->gzip->sum;
+    feed->gzip->readers++;
+}
+
+/* `to` is where it stops reading. */
+static void leave_group(struct output *output, struct feed *feed, uint64_t to) {
+    gzip_stream_leave(output->gzip, feed_sum(feed, to));
+    feed->gzip->readers--;
 }
 
 /* So many more own bytes are written. */
@@ -100,12 +185,16 @@ void output_init(struct output *output, uint16_t request_id) {
 void output_release(struct output *output) {
     buf_release(&output->own);
     events_destroy(&output->events);
+    gzip_stream_destroy(&output->gzip);
 }
 
 void output_attach(struct output *output, struct feed *feed) {
     check(output->feed == NULL);
     output->feed = feed;
     output->cursor = feed_cursor_at_head(feed);
+    if (feed->gzip != NULL) {
+        join_group(output, feed);
+    }
 }
 
 /* The frame that cursor.at is in or before. The search begins at cursor.frame. */
@@ -136,6 +225,9 @@ uint64_t output_first_unbegun(const struct output *output) {
 
 size_t output_own_unbegun(const struct output *output) {
     bool is_in_own = output->is_begun && output->source == OUTPUT_OWN;
+    if (output->gzip != NULL) {
+        return output->gzip->draft.length;
+    }
     return output->own.length - (is_in_own ? output->record_left : 0);
 }
 
@@ -147,6 +239,17 @@ static void count_delivered_up_to(struct output *output, uint64_t offset) {
         }
         tally_delivered(mark->tally);
         output->cursor.frame++;
+    }
+}
+
+/* So many more bytes of the feed are written. Plain bytes count once their frame is whole. */
+static void count_feed(struct output *output, size_t bytes) {
+    uint64_t before = output->cursor.frame;
+    count_delivered_up_to(output, output->cursor.at);
+    if (output->gzip != NULL) {
+        uint64_t plain = feed_sum(output->feed, output->cursor.frame)->length -
+                         feed_sum(output->feed, before)->length;
+        compressors_count(output->gzip->compressors, plain, bytes);
     }
 }
 
@@ -175,7 +278,7 @@ static void append_own(struct output *output, const struct output *rest) {
 /* Until now the order is: the record that is begun, own bytes, frames. So frames that are begun go
  * before own bytes; the events in them count when they are written. */
 void output_detach(struct output *output) {
-    const struct feed *feed = output->feed;
+    struct feed *feed = output->feed;
     if (feed == NULL) {
         return;
     }
@@ -190,6 +293,9 @@ void output_detach(struct output *output) {
         append_own(output, &rest);
         output_release(&rest);
     }
+    if (feed->gzip != NULL) {
+        leave_group(output, feed, to.frame);
+    }
     if (output->is_begun && output->source == OUTPUT_FEED) {
         output->source = OUTPUT_OWN;
     }
@@ -198,7 +304,15 @@ void output_detach(struct output *output) {
 
 void output_end(struct output *output) {
     check(output->feed == NULL);
+    if (output->gzip != NULL && !output->is_ending) {
+        seal(output);
+        gzip_end(&output->own, &output->gzip->sum);
+    }
     output->is_ending = true;
+}
+
+static bool has_draft(const struct output *output) {
+    return output->gzip != NULL && output->gzip->draft.length > 0;
 }
 
 static uint64_t feed_queued(const struct output *output) {
@@ -207,7 +321,7 @@ static uint64_t feed_queued(const struct output *output) {
 
 bool output_is_empty(const struct output *output) {
     return !output->is_begun && !output->is_ending && output->own.length == 0 &&
-           feed_queued(output) == 0;
+           !has_draft(output) && feed_queued(output) == 0;
 }
 
 /* --- planning ------------------------------------------------------------------------------ */
@@ -317,7 +431,7 @@ static void account_content(struct output *output, enum output_source source, si
         return;
     case OUTPUT_FEED:
         output->cursor.at += bytes;
-        count_delivered_up_to(output, output->cursor.at);
+        count_feed(output, bytes);
         return;
     case OUTPUT_TRAILER:
         return;
@@ -347,7 +461,7 @@ static size_t account_record(struct output *output, const struct planned_record 
     return header + content;
 }
 
-enum output_result output_write(struct output *output, int fd) {
+static enum output_result write_all(struct output *output, int fd) {
     struct plan plan;
     for (;;) {
         plan_fill(&plan, output);
@@ -363,7 +477,7 @@ enum output_result output_write(struct output *output, int fd) {
             return errno == EAGAIN || errno == EWOULDBLOCK ? OUTPUT_BLOCKED : OUTPUT_BROKEN;
         }
         size_t left = (size_t)sent;
-        output->written_bytes += left;
+        output->has_written = true;
         for (size_t i = 0; i < plan.count && left > 0; i++) {
             left -= account_record(output, &plan.records[i], left);
         }
@@ -377,4 +491,12 @@ enum output_result output_write(struct output *output, int fd) {
             return OUTPUT_DRAINED;
         }
     }
+}
+
+enum output_result output_write(struct output *output, int fd) {
+    seal(output);
+    output->has_written = false;
+    enum output_result result = write_all(output, fd);
+    output->is_blocked = result == OUTPUT_BLOCKED;
+    return result;
 }

@@ -52,6 +52,6 @@ void overflow_skip(struct overflow **slot, struct output *output, struct audienc
     audience_append_refresh(audience, own, &audience->last, overflow->loss.reason,
                             overflow->loss.dropped);
     overflow->frame_bytes = own->length - before;
-    output_attach(output, &audience->feed);
+    audience_attach(audience, output);
     audience_trim_soon(audience);
 }

@@ -35,6 +35,10 @@
  *   seat             a client in its audience
  *   output           a client's bytes on their way
  *   feed, tally      an audience's bytes; what was done with them
+ *   gzip_stream      what one client has of its own when its stream is compressed
+ *   gzip_group       how a feed is compressed, once for all its clients
+ *   compressors      of the process
+ *   gzip             the format, and zlib
  *
  * Never here: Postgres, or anything that waits. */
 #pragma once

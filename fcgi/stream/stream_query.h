@@ -7,7 +7,8 @@
  * one in its name; each parameter may stand there more than once. Empty names do not count. */
 #pragma once
 
-#include "identity.h"
+#include "config.h"
+#include "request.h"
 #include "stream_form.h"
 
 struct stream_query {
@@ -17,6 +18,11 @@ struct stream_query {
     char *text;          /* owned: what user points into */
     char room[NAMES_MAX][TOPIC_KEY_BYTES_MAX];
 };
+
+/* Whether its stream is compressed. */
+static inline bool stream_takes_gzip(const struct request *request, const struct config *config) {
+    return request->accepts_gzip && config->gzip == CONFIG_ON;
+}
 
 /* The topics API: one topic, whose name is valid. Needs no release. */
 void stream_query_of_topic(struct stream_query *wanted, struct slice name);

@@ -39,8 +39,8 @@ static bool take_granted(struct subscriber *subscriber, const struct names *gran
     if (found < topics.count) {
         check(subscriber->client.seat.output.events ==
               NULL); /* they count on topics that may be destroyed */
-        subscriber->audience =
-            fanout_attach(&subscriber->subscribers->fanout, asked->form, granted);
+        subscriber->audience = fanout_attach(&subscriber->subscribers->fanout, asked->form,
+                                             audience_is_gzip(asked), granted);
         fanout_detach(&subscriber->subscribers->fanout, &asked);
     }
     return true;
@@ -73,7 +73,8 @@ bool subscribe_on_accepted(struct subscriber *subscriber, const struct wire_acce
     }
     if (subscriber->client.without_body) {
         struct position head = subscriber_written(subscriber, &message->position);
-        stream_text_headers(subscriber_own(subscriber), subscriber->audience->form, &head);
+        stream_text_headers(subscriber_own(subscriber), subscriber->audience->form,
+                            audience_is_gzip(subscriber->audience), &head);
         client_finish(&subscriber->client);
         return true;
     }
@@ -230,7 +231,7 @@ static void end(struct client *client, int64_t retry_ms, const char *why, const 
         return;
     }
     if (subscriber->state == SUBSCRIBER_ASKING) {
-        stream_text_headers(client_own(client), subscriber->audience->form, NULL);
+        greeting_open(subscriber);
     }
     /* Frames that are begun go before the goodbye. The rest is dropped: the client can resume. */
     subscriber_leave(subscriber);
@@ -299,6 +300,7 @@ struct client *subscribe_begin(struct subscribers *subscribers, int fd, uint16_t
     struct subscriber *subscriber = must_zalloc(sizeof *subscriber);
     struct client *client = &subscriber->client;
     bool must_decide = wanted->form == STREAM_FORM_USER;
+    bool takes_gzip = stream_takes_gzip(request, subscribers->clients->config);
     client_init(client, subscribers->clients, &role, fd, request_id, request);
     subscriber->subscribers = subscribers;
     subscribers->count++;
@@ -306,7 +308,8 @@ struct client *subscribe_begin(struct subscribers *subscribers, int fd, uint16_t
     subscriber->wants_position = request->wants_position;
     subscriber->has_heartbeat_events = request->has_heartbeat_events;
     subscriber->user = must_decide ? must_strdup(wanted->user.at, wanted->user.length) : NULL;
-    subscriber->audience = fanout_attach(&subscribers->fanout, wanted->form, &wanted->topics);
+    subscriber->audience =
+        fanout_attach(&subscribers->fanout, wanted->form, takes_gzip, &wanted->topics);
     subscriber->question = broker_question_create(subscribers->questions, subscriber);
     subscriber->question->position_kind =
         client->without_body ? POSITION_NONE : request->position_kind;

@@ -125,7 +125,8 @@ void subscriber_leave(struct subscriber *subscriber) {
  * one that the broker told. */
 static struct position position_before_loss(const struct subscriber *subscriber) {
     const struct feed *feed = &subscriber->audience->feed;
-    uint64_t lost = output_first_unbegun(&subscriber->client.seat.output);
+    const struct output *output = &subscriber->client.seat.output;
+    uint64_t lost = output_is_attached(output) ? output_first_unbegun(output) : feed->next;
     return subscriber_written(subscriber, lost < feed->next ? &feed_mark(feed, lost)->before
                                                             : &subscriber->subscribers->position);
 }

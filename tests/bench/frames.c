@@ -106,6 +106,10 @@ static void read_line(struct frames *frames, struct frames_tally *tally, const c
 
 static void count_event(struct frames *frames, struct frames_tally *tally, int64_t now_ns) {
     tally->events++;
+    if (frames->first_number == 0) {
+        frames->first_number = frames->number;
+        frames->last_number = frames->begins_late ? frames->number - 1 : 0;
+    }
     if (frames->number > frames->last_number + 1) {
         tally->lost += frames->number - frames->last_number - 1;
     }
@@ -176,7 +180,7 @@ static size_t take_line(struct frames *frames, const char *bytes, size_t length,
     return used + 1;
 }
 
-static void feed_body(struct frames *frames, struct frames_tally *tally, const char *bytes,
+static void feed_text(struct frames *frames, struct frames_tally *tally, const char *bytes,
                       size_t length, int64_t now_ns) {
     const char *end = bytes + length;
 
@@ -193,6 +197,33 @@ static void feed_body(struct frames *frames, struct frames_tally *tally, const c
         } else {
             read_line(frames, tally, line, line_bytes);
         }
+    }
+}
+
+struct decoding {
+    struct frames *frames;
+    struct frames_tally *tally;
+    int64_t now_ns;
+};
+
+static void take_decoded(void *owner, const char *bytes, size_t length) {
+    struct decoding *decoding = owner;
+
+    if (decoding->frames->record != NULL) {
+        buf_append(decoding->frames->record, bytes, length);
+    }
+    feed_text(decoding->frames, decoding->tally, bytes, length, decoding->now_ns);
+}
+
+static void feed_body(struct frames *frames, struct frames_tally *tally, const char *bytes,
+                      size_t length, int64_t now_ns) {
+    struct decoding decoding = {frames, tally, now_ns};
+
+    tally->body_bytes += length;
+    if (frames->unzip == NULL) {
+        take_decoded(&decoding, bytes, length);
+    } else if (!unzip_feed(frames->unzip, bytes, length, take_decoded, &decoding)) {
+        tally->foreign++;
     }
 }
 

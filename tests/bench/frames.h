@@ -4,7 +4,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "buf.h"
 #include "stats.h"
+#include "unzip.h"
 
 /* One HTTP response that carries an event stream, read as it comes: header, chunked coding (or
  * none), lines, blocks. Pure: no sockets, no allocation. Nothing is kept but the line that the
@@ -26,6 +28,7 @@ struct frames_tally {
     uint64_t closes;     /* the server's goodbye */
     uint64_t foreign;    /* responses and data that no server of ours sends */
     uint64_t comments;
+    uint64_t body_bytes;            /* as they came, compressed or not */
     uint64_t target;                /* the number that streams are waited for to reach */
     uint64_t at_target;             /* streams that have reached it */
     int last_status;                /* the last HTTP status that was not 200, or 0 */
@@ -56,6 +59,10 @@ enum frames_type {
 
 /* Zeroed memory is a stream that has read nothing. */
 struct frames {
+    struct unzip *unzip; /* the owner of the frames owns it; NULL: it is plain */
+    struct buf *record;  /* borrowed; gets the decoded body; may be NULL */
+    bool begins_late;    /* its first event may have any number */
+    uint64_t first_number;
     enum frames_state state;
     enum frames_type type;
     bool is_chunked;

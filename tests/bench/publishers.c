@@ -52,11 +52,27 @@ static void execute_timed(struct publisher *publisher, const char *statement) {
     }
 }
 
+/* Members that events have in common, and values that they have not. */
+static void describe(char *text, size_t size, uint64_t number) {
+    static const char *const states[] = {"open", "paid", "shipped", "returned", "cancelled"};
+    uint64_t hash = number * UINT64_C(0x9e3779b97f4a7c15);
+
+    snprintf(text, size,
+             ",\"order\":%" PRIu64 ",\"state\":\"%s\",\"customer\":{\"id\":%" PRIu64
+             ",\"name\":\"customer-%" PRIx64 "\"},\"total\":%" PRIu64 ".%02" PRIu64
+             ",\"currency\":\"EUR\",\"warehouse\":\"berlin-%" PRIu64 "\"",
+             100000 + hash % 900000, states[hash >> 20 & 3], hash >> 24 & 0xffff, hash >> 40,
+             hash >> 32 & 0xfff, hash >> 50 & 63, hash >> 60);
+}
+
 static void publish_one(struct publisher *publisher, uint64_t number) {
     const struct publisher_plan *plan = &publisher->plan;
-    char statement[512];
-    char stamp[40] = "";
+    char statement[768];
+    char stamp[256] = "";
 
+    if (plan->is_long) {
+        describe(stamp, sizeof(stamp), number);
+    }
     if (plan->is_stamped) {
         snprintf(stamp, sizeof(stamp), ",\"t\":%" PRId64, clock_now_ns());
     }

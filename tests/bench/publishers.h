@@ -18,6 +18,8 @@ struct publisher_plan {
     uint64_t count;
     unsigned per_transaction; /* 1: each event is a commit of its own */
     unsigned per_second;      /* 0: as fast as commits go; else single commits, paced */
+    bool is_long;             /* some 190 bytes more, as events of applications have; single
+                               * commits only */
     bool is_stamped;          /* with the clock's time in each event; single commits only */
     struct stats *commits_us; /* borrowed; how long each single commit took; may be NULL */
 };

@@ -64,6 +64,10 @@ void scenario_latency(const struct scenario_setting *setting, struct report_outc
 /* CPU per delivery when events come one by one. */
 void scenario_cpu(const struct scenario_setting *setting, struct report_outcome *outcome);
 
+/* What gzip streams cost, in bytes and in CPU, while some join: beside plain ones, and beside a zlib
+ * stream for each client. */
+void scenario_gzip(const struct scenario_setting *setting, struct report_outcome *outcome);
+
 /* Publishes over HTTP, against what the web server answers alone. */
 void scenario_publish(const struct scenario_setting *setting, struct report_outcome *outcome);
 

@@ -32,6 +32,8 @@ struct streams {
     int64_t opened_ns;
     int64_t reached_ns;
     struct frames_tally tally;
+    bool is_gzip;
+    bool begins_late;
     size_t request_bytes;
     char request[512];
     char fault[256];
@@ -58,15 +60,36 @@ struct streams *streams_create(const struct address *address, const char *topic,
 }
 
 /* The header goes before the blank line that ends the request. */
-void streams_resume(struct streams *streams, const char *position) {
+static void add_header(struct streams *streams, const char *name, const char *value) {
     size_t at = streams->request_bytes - (sizeof("\r\n") - 1);
     size_t room = sizeof(streams->request) - at;
-    int length = snprintf(streams->request + at, room, "Last-Event-ID: %s\r\n\r\n", position);
+    int length = snprintf(streams->request + at, room, "%s: %s\r\n\r\n", name, value);
 
     if (length < 0 || (size_t)length >= room) {
-        fault_die("too long a position: %s", position);
+        fault_die("too long a header: %s", value);
     }
     streams->request_bytes = at + (size_t)length;
+}
+
+void streams_resume(struct streams *streams, const char *position) {
+    add_header(streams, "Last-Event-ID", position);
+}
+
+void streams_accept_gzip(struct streams *streams) {
+    add_header(streams, "Accept-Encoding", "gzip");
+    streams->is_gzip = true;
+}
+
+void streams_begin_late(struct streams *streams) {
+    streams->begins_late = true;
+}
+
+void streams_record(struct streams *streams, struct buf *record) {
+    streams->streams[0].frames.record = record;
+}
+
+uint64_t streams_first(const struct streams *streams, size_t i) {
+    return streams->streams[i].frames.first_number;
 }
 
 static void stream_close(struct streams *streams, struct stream *stream) {
@@ -86,6 +109,7 @@ void streams_destroy(struct streams **streams) {
     }
     for (size_t i = 0; i < gone->begun; i++) {
         stream_close(gone, &gone->streams[i]);
+        unzip_destroy(&gone->streams[i].frames.unzip);
     }
     close(gone->epoll_fd);
     free(gone->streams);
@@ -105,6 +129,8 @@ static void stream_watch(struct streams *streams, struct stream *stream, int ope
 static void stream_begin(struct streams *streams) {
     struct stream *stream = &streams->streams[streams->begun++];
 
+    stream->frames.begins_late = streams->begins_late;
+    stream->frames.unzip = streams->is_gzip ? unzip_create() : NULL;
     stream->fd = address_connect(streams->address);
     if (stream->fd < 0) {
         streams->last_errno = errno;

@@ -25,6 +25,16 @@ void streams_destroy(struct streams **streams);
  * and are to get what was published since. Once a pool. */
 void streams_resume(struct streams *streams, const char *position);
 
+/* Streams opened from now on take gzip; from now on may begin with any event. */
+void streams_accept_gzip(struct streams *streams);
+void streams_begin_late(struct streams *streams);
+
+/* The body of the first stream is appended there, decoded, from now on. Borrowed. */
+void streams_record(struct streams *streams, struct buf *record);
+
+/* The number of the first event that the stream got; i: in the order in which they were opened. */
+uint64_t streams_first(const struct streams *streams, size_t i);
+
 /* Opens more, until `count` are open, not more than a few hundred at a time under way. False when
  * one was refused or lost, or not all had their greeting within timeout_ms. */
 must_check bool streams_open(struct streams *streams, size_t count, int64_t timeout_ms);

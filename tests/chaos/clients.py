@@ -10,6 +10,7 @@ import selectors
 import socket
 import struct
 import time
+import zlib
 
 from child import Child
 from record import Record
@@ -66,6 +67,7 @@ class Client:
         self.was_refused = False
         self._buffer = b""
         self._has_head = False
+        self._gzip = None          # the decoder of this connection, if it is compressed
         self._is_asking = False    # by HEAD
         self._has_asked = False
         self._leave_at = 0.0
@@ -140,8 +142,10 @@ class Client:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SMALL_SEGMENT)
         self._buffer = b""
         self._has_head = False
+        self._gzip = None
         self.is_greeted = False
         self._plan(now)
+        accept = "Accept-Encoding: gzip\r\n" if self.record.number % 2 else ""
         resume = f"Last-Event-ID: {self.last_id}\r\n" if self.last_id else ""
         if not self._is_asking:
             self.record.add("open", now, self.machine, self.last_id)
@@ -150,7 +154,7 @@ class Client:
         try:
             self.socket.connect(("127.0.0.1", self.crowd.ports[self.machine]))
             self.socket.sendall(f"{'HEAD' if self._is_asking else 'GET'} {self._target()} "
-                                f"HTTP/1.0\r\nHost: localhost\r\n{resume}\r\n".encode())
+                                f"HTTP/1.0\r\nHost: localhost\r\n{accept}{resume}\r\n".encode())
         except OSError as error:
             self._on_end(now, str(error))
             return
@@ -233,7 +237,7 @@ class Client:
         if self._is_asking:
             self._on_asked(now, got)
             return
-        self._buffer += got
+        self._buffer += self._decoded(got)
         if not self._has_head and not self._take_head(now):
             return
         *blocks, self._buffer = self._buffer.split(b"\n\n")
@@ -287,9 +291,16 @@ class Client:
             self.crowd.counts["refused"] += 1
             self._on_end(now, "refused")
             return False
-        self._buffer = rest
+        if b"\r\ncontent-encoding: gzip\r\n" in head.lower() + b"\r\n":
+            self._gzip = zlib.decompressobj(16 + zlib.MAX_WBITS)
+            self.crowd.counts["compressed"] += 1
+        self._buffer = self._decoded(rest)
         self._has_head = True
         return True
+
+    def _decoded(self, got):
+        """As far as it has come. A stream that is broken ends the run."""
+        return self._gzip.decompress(got) if self._gzip else got
 
     def _on_block(self, now, block):
         event = EVENT.fullmatch(block)

@@ -110,11 +110,12 @@ class FastCgi(Blocks):
                 self.headers = {name.lower(): value.strip() for name, _, value in lines}
                 self.status = int(self.headers.get("status", "200").split()[0])
                 self._text = rest
+                self._expect_encoding(self.headers.get("content-encoding"))
         if self.headers is None:
             return None if self.is_closed else b""
         text, self._text = self._text, b""
         if text:
-            return text
+            return self._decoded(text)
         return None if self.is_closed or self.end_status is not None else b""
 
     def read_headers(self):

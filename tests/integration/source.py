@@ -7,10 +7,11 @@ from sse import whole_pieces
 
 
 class Source:
-    def __init__(self, deployment, topic="alpha", position=None, handler=0, query=""):
+    def __init__(self, deployment, topic="alpha", position=None, handler=0, query="", encoding=""):
         self.deployment = deployment
         self.topic = topic
         self.query = query
+        self.encoding = encoding
         self.position = position  # the last id, as it will be handed in
         self.events = []          # blocks with data, of all connections, but for positions
         self.connection = None
@@ -22,6 +23,8 @@ class Source:
         params = {} if self.position is None else {"HTTP_LAST_EVENT_ID": self.position}
         self.connection = self.deployment.streams[handler].connect()
         self.deployment.keep(self.connection)
+        if self.encoding:
+            params["HTTP_ACCEPT_ENCODING"] = self.encoding
         if self.query:
             params["QUERY_STRING"] = self.query
         self.connection.ask("GET", f"/topics/{self.topic}/events", **params)

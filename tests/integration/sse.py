@@ -8,6 +8,7 @@ import json
 import re
 import select
 import time
+import zlib
 
 BLOCK_END = b"\n\n"
 HEARTBEAT = b": heartbeat\n\n"
@@ -89,6 +90,24 @@ class Blocks:
         self.raw = b""     # the whole body so far
         self._parsed = 0
         self.is_ended = False
+        self._gzip = None  # its decoder
+
+    def _expect_encoding(self, encoding):
+        """What the headers say."""
+        assert encoding in (None, "gzip"), encoding
+        self._gzip = zlib.decompressobj(16 + zlib.MAX_WBITS) if encoding else None
+
+    def _decoded(self, part):
+        """All that can be read of it: nothing that has come whole may wait in a decoder."""
+        if self._gzip is None:
+            return part
+        assert not (self._gzip.eof and part), "something comes after the end"
+        return self._gzip.decompress(part)
+
+    @property
+    def has_gzip_end(self):
+        """With the right checksum and length."""
+        return self._gzip.eof and not self._gzip.unused_data
 
     def fileno(self):
         return self.socket.fileno()

@@ -15,7 +15,7 @@ from waiting import wait_for
 TOP = {"status", "reason", "degraded_since", "now", "last_notification_at", "version", "totals",
        "topics"}
 TOTALS = set("""topics subscribers dispatch_depth pending_to_clients published broadcast
-    delivered_frames dropped_clients dropped_events total_memory_usage_bytes idle_topics
+    delivered_frames dropped_clients dropped_events gzip_bytes gzip_saved_bytes total_memory_usage_bytes idle_topics
     listen_connected listen_connected_since notify_connected reconnects reconnect_attempts
     notifications bad_notifications errors last_error_at queue_usage canary_ms
     queue_warnings last_queue_warning_at hook_runs hook_failures hook_dropped last_hook_at""".split())

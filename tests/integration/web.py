@@ -80,17 +80,18 @@ class HttpStream(Blocks):
                         for name, _, value in (line.partition(":") for line in lines)]
         self._is_chunked = ("transfer-encoding", "chunked") in self.headers
         self._left = 0  # of the chunk begun
+        self._expect_encoding(self.header("content-encoding"))
         self._take_wire()
 
     def _take_wire(self):
         """Moves what the wire brought to the body."""
         if not self._is_chunked:
-            self.raw, self._wire = self.raw + self._wire, b""
+            self.raw, self._wire = self.raw + self._decoded(self._wire), b""
             return
         while self._wire:
             if self._left > 2:
                 part = self._wire[:self._left - 2]
-                self.raw += part
+                self.raw += self._decoded(part)
                 self._wire = self._wire[len(part):]
                 self._left -= len(part)
             elif self._left:  # CR LF behind the chunk

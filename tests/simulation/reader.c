@@ -65,6 +65,8 @@ static void send_request(const struct reader *reader) {
     append_parameter(&parameters, "REQUEST_METHOD", reader->is_asking ? "HEAD" : "GET");
     append_parameter(&parameters, "REQUEST_URI", uri);
     append_parameter(&parameters, "HTTP_ACCEPT", "text/event-stream");
+    append_parameter(&parameters, "HTTP_ACCEPT_ENCODING",
+                     reader->takes_gzip ? "gzip, deflate, br" : "identity");
     append_position(reader, &parameters, query);
     append_parameter(&parameters, "QUERY_STRING", query);
     append_record(&request, FCGI_BEGIN, (struct slice){"\0\1\0\0\0\0\0\0", RECORD_BYTES});
@@ -84,7 +86,7 @@ void reader_open(struct reader *reader, const char *path, int broker) {
     if (reader->fd >= 0) {
         trace("reader %d %s from '%s'", reader->claim.reader, reader->is_asking ? "asks" : "opens",
               reader->id);
-        reader->has_status = reader->is_over = false;
+        reader->has_status = reader->is_over = reader->is_decoded = false;
         send_request(reader);
     }
 }
@@ -93,6 +95,10 @@ void reader_leave(struct reader *reader) {
     if (reader->fd >= 0) {
         close(reader->fd);
         reader->fd = -1;
+        if (reader->is_gzip) {
+            (void)inflateEnd(&reader->decoder);
+            reader->is_gzip = false;
+        }
         buf_release(&reader->records);
         buf_release(&reader->content);
         reader->again_us = played_us() + (int64_t)draw(one_in(10) ? 3000 : 100) * 1000;
@@ -222,17 +228,72 @@ static void take_headers(struct reader *reader, const char *end) {
     claim_on_position(&reader->claim);
 }
 
+/* What has come can be decoded whole. After the end of the gzip stream nothing may come. */
+static void decode(struct reader *reader, struct slice bytes) {
+    enum { ROOM = 4096 };
+    z_stream *decoder = &reader->decoder;
+    decoder->next_in = (Bytef *)bytes.at;
+    decoder->avail_in = (uInt)bytes.length;
+    do {
+        decoder->next_out = (Bytef *)buf_reserve(&reader->content, ROOM);
+        decoder->avail_out = ROOM;
+        int result = inflate(decoder, Z_SYNC_FLUSH);
+        bool is_broken = (result != Z_OK && result != Z_BUF_ERROR && result != Z_STREAM_END) ||
+                         (reader->is_decoded && bytes.length > 0);
+        reader->content.length += ROOM - decoder->avail_out;
+        reader->is_decoded = reader->is_decoded || result == Z_STREAM_END;
+        if (is_broken || (result == Z_STREAM_END && decoder->avail_in > 0)) {
+            complain(&reader->claim, "GZIP", "%d, %s", result,
+                     decoder->msg == NULL ? "" : decoder->msg);
+            return;
+        }
+    } while (decoder->avail_out == 0);
+}
+
+static void begin_gzip(struct reader *reader, struct slice headers) {
+    static const char name[] = "\r\nContent-Encoding: gzip\r\n";
+    reader->is_gzip = memmem(headers.at, headers.length, name, sizeof name - 1) != NULL;
+    bool is_due = reader->takes_gzip && reader->status == 200;
+    if (reader->is_gzip != is_due) {
+        complain(&reader->claim, "GZIP", "%s", is_due ? "it is missing" : "nobody asked for it");
+    }
+    reader->decoder = (z_stream){0};
+    if (reader->is_gzip) {
+        check(inflateInit2(&reader->decoder, 15 + 16) == Z_OK);
+    }
+}
+
+static void take_bytes(struct reader *reader, struct slice bytes) {
+    if (reader->has_status && reader->is_gzip) {
+        decode(reader, bytes);
+    } else {
+        buf_append_slice(&reader->content, bytes);
+    }
+}
+
+/* False: they are not whole yet. What follows them is content. */
+static bool take_status(struct reader *reader) {
+    struct buf raw = reader->content;
+    char *end = end_of(&raw, "\r\n\r\n");
+    if (end == NULL) {
+        return false;
+    }
+    size_t length = (size_t)(end + 4 - raw.bytes);
+    reader->status = (unsigned)strtoul(raw.bytes + strlen("Status: "), NULL, 10);
+    take_headers(reader, end);
+    begin_gzip(reader, (struct slice){raw.bytes, length});
+    reader->has_status = true;
+    reader->content = (struct buf){0};
+    take_bytes(reader, (struct slice){raw.bytes + length, raw.length - length});
+    buf_release(&raw);
+    return true;
+}
+
 static void take_content(struct reader *reader) {
     struct buf *content = &reader->content;
-    char *end = end_of(content, "\r\n\r\n");
-    if (!reader->has_status && end == NULL) {
+    char *end;
+    if (!reader->has_status && !take_status(reader)) {
         return;
-    }
-    if (!reader->has_status) {
-        reader->has_status = true;
-        reader->status = (unsigned)strtoul(content->bytes + strlen("Status: "), NULL, 10);
-        take_headers(reader, end);
-        buf_consume(content, (size_t)(end + 4 - content->bytes));
     }
     while (reader->status == 200 && (end = end_of(content, "\n\n")) != NULL) {
         size_t length = (size_t)(end - content->bytes);
@@ -253,7 +314,8 @@ static void take_records(struct reader *reader) {
             break;
         }
         if (header[1] == FCGI_STDOUT) {
-            buf_append(&reader->content, reader->records.bytes + at + RECORD_BYTES, length);
+            take_bytes(reader, (struct slice){reader->records.bytes + at + RECORD_BYTES, length});
+            take_content(reader);
         }
         reader->is_over = reader->is_over || header[1] == FCGI_END;
         at += RECORD_BYTES + length + padding;
@@ -286,7 +348,9 @@ void reader_pump(struct reader *reader) {
     bool is_there = got > 0 || (got < 0 && errno == EAGAIN);
     reader->records.length += got > 0 ? (size_t)got : 0;
     take_records(reader);
-    take_content(reader);
+    if (reader->is_over && reader->is_gzip && !reader->is_asking && !reader->is_decoded) {
+        complain(&reader->claim, "GZIP", "it has no end");
+    }
     if (!is_there || reader->is_over) {
         trace("the stream of reader %d is over", reader->claim.reader);
         take_rest(reader);

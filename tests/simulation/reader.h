@@ -5,6 +5,8 @@
 #include "buf.h"
 #include "judge.h"
 
+#include <zlib.h>
+
 struct reader {
     struct claim claim;
     int topic;         /* of a topic stream */
@@ -19,13 +21,17 @@ struct reader {
     bool is_asking;   /* now */
     bool is_forged;   /* its id is none that anybody gave out */
     unsigned tables;  /* that there had been when it was last told of another one */
+    bool takes_gzip;
+    bool is_gzip;    /* the stream that is open; then: */
+    bool is_decoded; /* to its end, with the right checksum */
+    z_stream decoder;
     bool has_status;
     bool is_calm; /* nothing can be missed in this world */
     bool is_over;
     unsigned status;
     char id[160]; /* "": none */
     struct buf records;
-    struct buf content;
+    struct buf content; /* decoded */
 };
 
 /* Connects to that socket of a handler of that broker. */

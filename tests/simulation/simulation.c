@@ -214,6 +214,7 @@ static void readers_begin(void) {
         } else if (one_in(2)) {
             name_patterns(reader);
         }
+        reader->takes_gzip = one_in(2);
     }
 }
 

@@ -30,7 +30,7 @@ static void test_greeting(void **state) {
 #define TEXT(length, text)      length "\0\0\0" text
 #define NOWHERE                 U64("\0") TEXT("\0", "") U64("\0")
 #define TOPIC_A                 "\x01\0" TEXT("\x02", "\na")
-#define HELLO_FRAME             "\x0a\0\0\0\x01pgss\x07\0\x01\0\0\0"
+#define HELLO_FRAME             "\x0a\0\0\0\x01pgss\x08\0\x01\0\0\0"
 #define RESUME_FRAME            "\x1a\0\0\0\x07\x01\0" NOWHERE "\0\0\0\0"
 #define GREETING                HELLO_FRAME RESUME_FRAME
 #define ASK_POSITION_FRAME      "\x08\0\0\0\x04" U64("\x01")
@@ -52,7 +52,7 @@ static const struct offence offences[] = {
     {"SUBSCRIBE before HELLO", LITERAL(SUBSCRIBE_FRAME("\0"))},
     {"HELLO with another magic", LITERAL("\x0a\0\0\0\x01pgsX\x06\0\x01\0\0\0")},
     {"a short HELLO", LITERAL("\x04\0\0\0\x01pgss")},
-    {"a newer version", LITERAL("\x0a\0\0\0\x01pgss\x08\0\x01\0\0\0")},
+    {"a newer version", LITERAL("\x0a\0\0\0\x01pgss\x09\0\x01\0\0\0")},
     {"an older version", LITERAL("\x0a\0\0\0\x01pgss\x02\0\x01\0\0\0")},
     {"HELLO twice", LITERAL(HELLO_FRAME HELLO_FRAME)},
     {"HELLO again, behind RESUME", LITERAL(GREETING HELLO_FRAME)},
@@ -90,14 +90,14 @@ static const struct offence offences[] = {
      LITERAL(GREETING "\x0d\0\0\0\x05" U64("\x01") "\0\x01\0\x01\0")},
     {"a short REPORT", LITERAL(GREETING "\x08\0\0\0\x06\x01\0\0\0\x05\0\0\0")},
     {"a REPORT with a byte too many",
-     LITERAL(GREETING "\x0e\0\0\0\x06\x01\0\0\0\x05\0\0\0\x01\0\0\0\0x")},
+     LITERAL(GREETING "\x1e\0\0\0\x06\x01\0\0\0\x05\0\0\0" U64("\0") U64("\0") "\x01\0\0\0\0x")},
     {"a REPORT that lacks two entries",
-     LITERAL(GREETING "\x0d\0\0\0\x06\x01\0\0\0\x05\0\0\0\x01\x02\0\0\0")},
+     LITERAL(GREETING "\x1d\0\0\0\x06\x01\0\0\0\x05\0\0\0" U64("\0") U64("\0") "\x01\x02\0\0\0")},
     {"a REPORT that lacks its one entry",
-     LITERAL(GREETING "\x0d\0\0\0\x06\x01\0\0\0\x05\0\0\0\x01\x01\0\0\0")},
+     LITERAL(GREETING "\x1d\0\0\0\x06\x01\0\0\0\x05\0\0\0" U64("\0") U64("\0") "\x01\x01\0\0\0")},
     {"a REPORT whose entry is cut off",
-     LITERAL(GREETING "\x1a\0\0\0\x06\x01\0\0\0\x05\0\0\0\x01\x01\0\0\0" TEXT("\x01", "a")
-                 U64("\0"))},
+     LITERAL(GREETING "\x2a\0\0\0\x06\x01\0\0\0\x05\0\0\0" U64("\0")
+                 U64("\0") "\x01\x01\0\0\0" TEXT("\x01", "a") U64("\0"))},
 };
 
 /* The same frames without errors, so that each row above has only its own error. */
@@ -113,7 +113,8 @@ static void test_what_is_no_offence(void **state) {
         {"UNSUBSCRIBE", LITERAL(GREETING SUBSCRIBE_FRAME("\0") UNSUBSCRIBE_FRAME("\0"))},
         {"ASK_POSITION", LITERAL(GREETING ASK_POSITION_FRAME)},
         {"ASK_DOCUMENT", LITERAL(GREETING "\x0d\0\0\0\x05" U64("\x01") "\0\0\0\x01\0")},
-        {"REPORT", LITERAL(GREETING "\x0d\0\0\0\x06\x01\0\0\0\x05\0\0\0\x01\0\0\0\0")},
+        {"REPORT",
+         LITERAL(GREETING "\x1d\0\0\0\x06\x01\0\0\0\x05\0\0\0" U64("\0") U64("\0") "\x01\0\0\0\0")},
     };
     for (size_t i = 0; i < length_of(good); i++) {
         rig_begin();
@@ -165,7 +166,7 @@ static void test_another_version_is_told_ours(void **state) {
     struct wire_hello welcome;
     rig_begin();
     peer_connect_silently(&peer);
-    peer_send_bytes(&peer, LITERAL("\x0a\0\0\0\x01pgss\x08\0\x01\0\0\0"));
+    peer_send_bytes(&peer, LITERAL("\x0a\0\0\0\x01pgss\x09\0\x01\0\0\0"));
     assert_true(wire_decode_hello(peer_expect(&peer, WIRE_WELCOME), &welcome));
     assert_int_equal(welcome.version, WIRE_VERSION);
     (void)peer_expect(&peer, WIRE_GOODBYE);
@@ -464,6 +465,7 @@ static struct payload *report_of(uint32_t serial, const char *topic, uint64_t de
     struct buf report = {0};
     struct wire_report_entry entry = {key_of(topic), delivered, 2, 3, pending, 5};
     wire_report_begin(&report, serial, 5);
+    wire_report_set_gzip(&report, 100, 30);
     assert_true(wire_report_add(&report, &entry));
     return wire_report_end(&report, true);
 }
@@ -484,6 +486,8 @@ static void test_reports_add_up(void **state) {
     assert_int_equal(topic->traffic.dropped_clients, 6);
     assert_int_equal(interest->pending_events, 0); /* a gauge: the last one */
     assert_int_equal(rig.broker->journal.topics.total.delivered, 16);
+    assert_int_equal(rig.broker->journal.topics.plain_bytes, 300);
+    assert_int_equal(rig.broker->journal.topics.gzip_bytes, 90);
     assert_int_equal(rig.broker->journal.topics.total.dropped_events, 6);
     assert_null(topics_find(&rig.broker->journal.topics, key_of("nowhere")));
     assert_false(peer_is_closed(&peer));

@@ -62,11 +62,14 @@ static void test_without_handlers(void **state) {
     assert_true(says(&asker, "\"status\":\"degraded\""));
     assert_true(says(&asker, "\"listen_connected\":false"));
     assert_true(says(&asker, "\"topics\":[]"));
+    rig.broker->journal.topics.plain_bytes = 100;
+    rig.broker->journal.topics.gzip_bytes = 130;
     rig_listen();
     ask(&asker, 10);
     run_round();
     assert_int_equal(asker.status, 200);
     assert_true(says(&asker, "\"listen_connected\":true"));
+    assert_true(says(&asker, "\"gzip_bytes\":130,\"gzip_saved_bytes\":-30,"));
     buf_release(&asker.document);
 }
 

@@ -23,6 +23,7 @@ static void test_defaults(void **state) {
     assert_int_equal(config.history_bytes, 32 * 1024 * 1024);
     assert_int_equal(config.ring_capacity, 1024);
     assert_int_equal(config.slow_client, CONFIG_SLOW_REFRESH);
+    assert_int_equal(config.gzip, CONFIG_ON);
     assert_int_equal(config.client_queue_bytes, 1024 * 1024);
     assert_int_equal(config.handler_queue_bytes, 16 * 1024 * 1024);
     assert_int_equal(config.stall_timeout, 60000);
@@ -67,6 +68,7 @@ static int64_t value_of(const struct config *config, const char *key) {
         {"history_bytes", config->history_bytes},
         {"ring_capacity", config->ring_capacity},
         {"slow_client", config->slow_client},
+        {"gzip", config->gzip},
     };
     for (size_t i = 0; i < length_of(fields); i++) {
         if (strcmp(fields[i].key, key) == 0) {
@@ -211,6 +213,11 @@ static void test_numbers_and_units(void **state) {
         {"slow_client", "0", -1},
         {"slow_client", "", -1},
         {"slow_client", "error", -1},
+        {"gzip", "on", CONFIG_ON},
+        {"gzip", "off", CONFIG_OFF},
+        {"gzip", "On", -1},
+        {"gzip", "1", -1},
+        {"gzip", "", -1},
         {"log_level", "refresh", -1},
     };
     for (size_t i = 0; i < length_of(cases); i++) {
@@ -403,6 +410,7 @@ static void test_print_and_parse(void **state) {
         {"history_bytes", "3MiB"},
         {"ring_capacity", "7"},
         {"slow_client", "disconnect"},
+        {"gzip", "off"},
         {"topic_idle", "365d"},
         {"graceful_drain", "0"},
         {"reconnect_min", "10ms"},
@@ -437,6 +445,7 @@ static void test_print_and_parse(void **state) {
     assert_int_equal(again.history_bytes, 3 * 1024 * 1024);
     assert_int_equal(again.ring_capacity, 7);
     assert_int_equal(again.slow_client, CONFIG_SLOW_DISCONNECT);
+    assert_int_equal(again.gzip, CONFIG_OFF);
     assert_int_equal(again.max_durable_body, 12345);
     assert_int_equal(again.table_poll, 250);
     assert_string_equal(again.events_path, "/durable");

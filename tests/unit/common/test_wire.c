@@ -109,16 +109,16 @@ static void test_hello(void **state) {
 /* Another version's HELLO is not taken for garbage, whatever that version adds. */
 static void test_hello_of_other_versions(void **state) {
     struct wire_hello message;
-    assert_true(wire_decode_hello(LITERAL("pgss\x08\0"), &message));
-    assert_int_equal(message.version, 8);
+    assert_true(wire_decode_hello(LITERAL("pgss\x09\0"), &message));
+    assert_int_equal(message.version, 9);
     assert_true(wire_decode_hello(LITERAL("pgss\x02\0\x01\x02\x03\x04"), &message));
     assert_int_equal(message.version, 2);
     assert_true(wire_decode_hello(LITERAL("pgss\x01\0more than we know"), &message));
     assert_true(wire_decode_hello(LITERAL("pgss\0\0\x01\x02\x03\x04"), &message));
     assert_int_equal(message.version, 0);
     assert_false(wire_decode_hello(LITERAL("pgsX\x06\0"), &message));
-    assert_false(wire_decode_hello(LITERAL("pgss\x07\0"), &message));
-    assert_false(wire_decode_hello(LITERAL("pgss\x07\0\0\0\0\0\0"), &message));
+    assert_false(wire_decode_hello(LITERAL("pgss\x08\0"), &message));
+    assert_false(wire_decode_hello(LITERAL("pgss\x08\0\0\0\0\0\0"), &message));
 }
 
 static struct wire_subscribe full_subscription(enum wire_form form) {
@@ -516,7 +516,7 @@ static void requests_encode(struct sample samples[REQUEST_SAMPLES]) {
     struct wire_credit credit = {15, 0x04030201};
     struct sample all[] = {
         {wire_encode_hello(WIRE_HELLO, 0x04030201),
-         LITERAL("\x0a\0\0\0\x01pgss\x07\0\x01\x02\x03\x04")},
+         LITERAL("\x0a\0\0\0\x01pgss\x08\0\x01\x02\x03\x04")},
         {wire_encode_subscribe(&of_topics),
          LITERAL("\x4c\0\0\0\x02"
                  "\xff\xff\xff\xff\xff\xff\xff\xff\0\x03" PLACE TEXT(
@@ -551,7 +551,7 @@ static void answers_encode(struct sample samples[ANSWER_SAMPLES]) {
     struct wire_document document = {11, 200, LITERAL("{}")};
     durable.is_durable = true;
     struct sample all[] = {
-        {wire_encode_hello(WIRE_WELCOME, 1), LITERAL("\x0a\0\0\0\x41pgss\x07\0\x01\0\0\0")},
+        {wire_encode_hello(WIRE_WELCOME, 1), LITERAL("\x0a\0\0\0\x41pgss\x08\0\x01\0\0\0")},
         {wire_encode_accepted(&accepted),
          LITERAL("\x3a\0\0\0\x42" U64("\x07") "\x01" PLACE TWO_TOPICS)},
         {wire_encode_refused(&refused),
@@ -721,7 +721,7 @@ static void test_broken_rules(void **state) {
 /* The same frames without errors, so that each row above has only its own error. */
 static void test_unbroken_shapes(void **state) {
     static const struct broken_case shapes[] = {
-        {"HELLO", WIRE_HELLO, LITERAL("pgss\x07\0\0\0\0\0")},
+        {"HELLO", WIRE_HELLO, LITERAL("pgss\x08\0\0\0\0\0")},
         {"SUBSCRIBE", WIRE_SUBSCRIBE, LITERAL(TOKEN "\0\0" NOWHERE TEXT("\0", "") A_TOPIC)},
         {"SUBSCRIBE of connections", WIRE_SUBSCRIBE,
          LITERAL(TOKEN "\x01\0" NOWHERE TEXT("\0", "") A_TOPIC)},
@@ -778,11 +778,13 @@ static void test_report(void **state) {
     struct wire_report report;
     struct wire_report_entry got;
     wire_report_begin(&builder, 77, 5);
+    wire_report_set_gzip(&builder, UINT64_MAX, 3);
     assert_true(wire_report_add(&builder, &wanted));
     struct payload *frame = wire_report_end(&builder, true);
     assert_int_equal(builder.length, 0);
     assert_true(wire_decode_report(body_of(frame, WIRE_REPORT), &report));
     assert_int_equal(report.serial, 77);
+    assert_true(report.streams == 5 && report.plain_bytes == UINT64_MAX && report.gzip_bytes == 3);
     assert_true(report.is_last);
     assert_int_equal(report.count, 1);
     assert_true(wire_next_report_entry(&report, &got));
@@ -801,6 +803,7 @@ static void test_report_without_entries(void **state) {
     struct payload *frame = wire_report_end(&builder, false);
     assert_true(wire_decode_report(body_of(frame, WIRE_REPORT), &report));
     assert_true(report.serial == UINT32_MAX && !report.is_last && report.count == 0);
+    assert_true(report.plain_bytes == 0 && report.gzip_bytes == 0);
     assert_false(wire_next_report_entry(&report, &got));
     payload_unref(&frame);
 }
@@ -921,11 +924,14 @@ static void test_report_truncated_too_long_and_flipped(void **state) {
 }
 
 static void test_report_that_promises_too_much(void **state) {
-    assert_true(report_is_sound(LITERAL("\x01\0\0\0\x05\0\0\0\x01\0\0\0\0")));
-    assert_false(report_is_sound(LITERAL("\x01\0\0\0\x05\0\0\0\x02\0\0\0\0")));
+    assert_true(
+        report_is_sound(LITERAL("\x01\0\0\0\x05\0\0\0" U64("\0") U64("\0") "\x01\0\0\0\0")));
+    assert_false(
+        report_is_sound(LITERAL("\x01\0\0\0\x05\0\0\0" U64("\0") U64("\0") "\x02\0\0\0\0")));
     struct wire_report report;
     struct wire_report_entry entry;
-    assert_true(wire_decode_report(LITERAL("\x01\0\0\0\x05\0\0\0\x01\xff\xff\xff\xff"), &report));
+    assert_true(wire_decode_report(
+        LITERAL("\x01\0\0\0\x05\0\0\0" U64("\0") U64("\0") "\x01\xff\xff\xff\xff"), &report));
     assert_false(wire_next_report_entry(&report, &entry));
 }
 

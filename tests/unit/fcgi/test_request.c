@@ -205,6 +205,9 @@ static void test_accept_user_and_type(void **state) {
     assert_true(PARSE("HTTP_ACCEPT", "text/html, text/event-stream;q=0.5").accepts_events);
     assert_false(PARSE("HTTP_ACCEPT", "*/*").accepts_events);
     assert_false(PARSE("HTTP_ACCEPT", "text/html").accepts_events);
+    assert_true(PARSE("HTTP_ACCEPT_ENCODING", "gzip, deflate, br").accepts_gzip);
+    assert_false(PARSE("HTTP_ACCEPT_ENCODING", "gzip;q=0").accepts_gzip);
+    assert_false(PARSE("HTTP_ACCEPT", "gzip").accepts_gzip);
     assert_true(PARSE("HTTP_ACCEPT", "text/event-stream").is_event_source);
     assert_false(PARSE("HTTP_ACCEPT", "text/html, text/event-stream;q=0.5").is_event_source);
     assert_false(PARSE("HTTP_ACCEPT", "text/event-stream, */*").is_event_source);

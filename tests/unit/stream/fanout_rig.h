@@ -2,6 +2,7 @@
  * hand; the test plays the broker. All clients end with the rig. */
 #pragma once
 
+#include "greeting.h"
 #include "subscribe.h"
 #include "support.h"
 
@@ -91,6 +92,20 @@ static unused struct member *member_join_as(enum stream_form form, const char *f
     small_pair(fds);
     struct member *member = member_begin(fds, &request, &wanted);
     loop_timer_stop(rig.loop, &member->subscriber->client.timer);
+    subscriber_join(member->subscriber);
+    return member;
+}
+
+/* A client that takes gzip; its headers are queued. */
+static unused struct member *member_join_gzip(const char *first, const char *second) {
+    int fds[2];
+    struct request request = {.method = METHOD_GET, .accepts_gzip = true};
+    struct stream_query wanted = {.form = STREAM_FORM_TOPIC,
+                                  .topics = topics_of(first, second, NULL)};
+    small_pair(fds);
+    struct member *member = member_begin(fds, &request, &wanted);
+    loop_timer_stop(rig.loop, &member->subscriber->client.timer);
+    greeting_open(member->subscriber);
     subscriber_join(member->subscriber);
     return member;
 }

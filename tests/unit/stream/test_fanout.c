@@ -12,9 +12,9 @@ static void test_same_topics_in_another_order(void **state) {
     struct names one = topics_of("a", "b", "c");
     struct names two = topics_of("c", "a", "b");
     struct names fewer = topics_of("a", "b", NULL);
-    struct audience *first = fanout_attach(fanout, STREAM_FORM_TOPIC, &one);
-    struct audience *second = fanout_attach(fanout, STREAM_FORM_TOPIC, &two);
-    struct audience *other = fanout_attach(fanout, STREAM_FORM_TOPIC, &fewer);
+    struct audience *first = fanout_attach(fanout, STREAM_FORM_TOPIC, false, &one);
+    struct audience *second = fanout_attach(fanout, STREAM_FORM_TOPIC, false, &two);
+    struct audience *other = fanout_attach(fanout, STREAM_FORM_TOPIC, false, &fewer);
     assert_ptr_equal(first, second);
     assert_ptr_not_equal(first, other);
     assert_int_equal(HASH_COUNT(fanout->audiences), 2);
@@ -36,7 +36,7 @@ static void test_similar_sets(void **state) {
     rig_begin();
     for (size_t i = 0; i < length_of(sets); i++) {
         struct names topics = topics_of(sets[i][0], sets[i][1], sets[i][2]);
-        audiences[i] = fanout_attach(&rig.subscribers.fanout, STREAM_FORM_TOPIC, &topics);
+        audiences[i] = fanout_attach(&rig.subscribers.fanout, STREAM_FORM_TOPIC, false, &topics);
         for (size_t j = 0; j < i; j++) {
             assert_ptr_not_equal(audiences[i], audiences[j]);
         }
@@ -50,9 +50,12 @@ static void test_similar_sets(void **state) {
 static void test_forms_are_apart(void **state) {
     struct names topics = topics_of("a", "b", NULL);
     rig_begin();
-    struct audience *one = fanout_attach(&rig.subscribers.fanout, STREAM_FORM_TOPIC, &topics);
-    struct audience *other = fanout_attach(&rig.subscribers.fanout, STREAM_FORM_USER, &topics);
-    struct audience *again = fanout_attach(&rig.subscribers.fanout, STREAM_FORM_USER, &topics);
+    struct audience *one =
+        fanout_attach(&rig.subscribers.fanout, STREAM_FORM_TOPIC, false, &topics);
+    struct audience *other =
+        fanout_attach(&rig.subscribers.fanout, STREAM_FORM_USER, false, &topics);
+    struct audience *again =
+        fanout_attach(&rig.subscribers.fanout, STREAM_FORM_USER, false, &topics);
     assert_ptr_not_equal(one, other);
     assert_ptr_equal(other, again);
     assert_int_equal(HASH_COUNT(rig.subscribers.fanout.topics), 2);
@@ -67,7 +70,8 @@ static void test_audience_knows_its_topics(void **state) {
     struct names asked = topics_of("b", "a", NULL);
     struct names got;
     rig_begin();
-    struct audience *audience = fanout_attach(&rig.subscribers.fanout, STREAM_FORM_TOPIC, &asked);
+    struct audience *audience =
+        fanout_attach(&rig.subscribers.fanout, STREAM_FORM_TOPIC, false, &asked);
     audience_topics(audience, &got);
     assert_int_equal(got.count, 2);
     bool has_a = names_contain(&got, key_of("a"));
@@ -85,7 +89,8 @@ static void test_most_topics(void **state) {
         topics.keys[i] = (struct topic_key){{names[i], 255}};
     }
     rig_begin();
-    struct audience *audience = fanout_attach(&rig.subscribers.fanout, STREAM_FORM_TOPIC, &topics);
+    struct audience *audience =
+        fanout_attach(&rig.subscribers.fanout, STREAM_FORM_TOPIC, false, &topics);
     assert_int_equal(audience->topic_count, NAMES_MAX);
     fanout_detach(&rig.subscribers.fanout, &audience);
 }
@@ -203,7 +208,8 @@ static void test_who_left_gets_nothing(void **state) {
 static void test_no_live_client_no_bytes(void **state) {
     struct names topics = topics_of("a", NULL, NULL);
     rig_begin();
-    struct audience *audience = fanout_attach(&rig.subscribers.fanout, STREAM_FORM_TOPIC, &topics);
+    struct audience *audience =
+        fanout_attach(&rig.subscribers.fanout, STREAM_FORM_TOPIC, false, &topics);
     publish("a", "1");
     assert_true(audience->feed.head == 0);
     run_turns(rig.loop, 1);
@@ -584,7 +590,7 @@ static void test_report_in_several_frames(void **state) {
         char name[128];
         snprintf(name, sizeof name, "a-rather-long-name-of-a-topic-with-the-number-%d", i);
         struct names topics = topics_of(name, NULL, NULL);
-        audiences[i] = fanout_attach(&rig.subscribers.fanout, STREAM_FORM_TOPIC, &topics);
+        audiences[i] = fanout_attach(&rig.subscribers.fanout, STREAM_FORM_TOPIC, false, &topics);
         audiences[i]->memberships[0].topic->tally.delivered = (uint64_t)i + 1;
     }
     struct reports reports = report(9);
@@ -719,7 +725,7 @@ static void test_resume_in_several_frames(void **state) {
         char name[128];
         snprintf(name, sizeof name, "a-rather-long-name-of-a-topic-with-the-number-%d", i);
         struct names topics = topics_of(name, NULL, NULL);
-        audiences[i] = fanout_attach(&rig.subscribers.fanout, STREAM_FORM_TOPIC, &topics);
+        audiences[i] = fanout_attach(&rig.subscribers.fanout, STREAM_FORM_TOPIC, false, &topics);
         audiences[i]->live_count = 1; /* nothing else is asked of it */
     }
     struct resumes resumes = resume(&place);
