@@ -120,6 +120,7 @@ static struct json_object *totals_document(const struct overview *overview,
     add_count(object, "reconnect_attempts", condition->reconnect_attempts);
     add_count(object, "notifications", intake->notifications);
     add_count(object, "bad_notifications", intake->bad_notifications);
+    add_count(object, "repaired_notifications", intake->repaired_notifications);
     add_count(object, "odd_topics", intake->unnameable_topics);
     add_count(object, "errors", condition->errors);
     add_time(object, "last_error_at", condition->last_error_ms);

@@ -195,6 +195,21 @@ bool event_parse(struct event_parser *parser, struct slice text, struct event *e
     return true;
 }
 
+bool event_of_text(struct event_parser *parser, struct topic_key topic, struct slice text,
+                   struct event *event) {
+    struct sse_event sse = {0};
+    bool is_utf8 = utf8_is_valid(text);
+    parser->type.length = 0;
+    parser->publisher_id.length = 0;
+    parser->comment.length = 0;
+    parser->data.length = 0;
+    utf8_repair(text, &parser->data);
+    parser->key = topic;
+    build(parser, &sse, event);
+    event->is_text = true;
+    return !is_utf8;
+}
+
 static bool parse_row(const struct event_row *row, struct json_value *data, const char **reason) {
     struct json_error error;
     if (row->data.length + row->comment.length > EVENT_BYTES_MAX) {

@@ -64,6 +64,11 @@ bool event_parse(struct event_parser *parser, struct slice text, struct event *e
                  const char **reason) must_check;
 bool event_from_row(struct event_parser *parser, const struct event_row *row, struct event *event,
                     const char **reason) must_check;
+/* The notification of a raw channel: its text is sent as it is, JSON or not. Returns true if some
+ * bytes were no UTF-8, and became U+FFFD. topic is borrowed by the event. */
+bool event_of_text(struct event_parser *parser, struct topic_key topic, struct slice text,
+                   struct event *event);
+
 /* The key of the row's topic, written into room; none if its name or its tenant is not valid: then
  * no client can have that topic. */
 struct topic_key event_row_topic(const struct event_row *row,

@@ -21,7 +21,7 @@ void real_broker_destroy(struct broker **broker) {
 static struct markers order;
 
 void real_order_begin(const struct broker *set_of) {
-    markers_init(&order, INT64_MAX, NULL, 0, 0);
+    markers_init(&order, INT64_MAX, (struct slice){0}, 0);
     memcpy(order.set, set_of->journal.markers.set, sizeof order.set);
     markers_trust(&order, 0);
 }

@@ -13,6 +13,7 @@ struct rig_source {
     struct source_owner owner;
     bool is_listening;
     unsigned verified; /* how often verify was called */
+    unsigned changed;  /* how often change was */
 };
 
 static unused void rig_source_nothing(struct source *source) {
@@ -20,6 +21,10 @@ static unused void rig_source_nothing(struct source *source) {
 
 static unused void rig_source_verify(struct source *source) {
     container_of(source, struct rig_source, source)->verified++;
+}
+
+static unused void rig_source_change(struct source *source) {
+    container_of(source, struct rig_source, source)->changed++;
 }
 
 static unused void rig_source_give_up(struct source *source, const char *reason) {
@@ -41,6 +46,7 @@ static unused struct source *rig_source_create(struct loop *loop, const struct c
         .start = rig_source_nothing,
         .stop = rig_source_nothing,
         .verify = rig_source_verify,
+        .change = rig_source_change,
         .settle = rig_source_nothing,
         .give_up = rig_source_give_up,
         .destroy = rig_source_destroy,
