@@ -1,5 +1,7 @@
 #include "real.h"
 
+#include "judge.h"
+
 #include "broker.h"
 #include "listener.h"
 
@@ -48,7 +50,9 @@ uint64_t real_order_place(const char *id) {
 
 unsigned real_topic_slot(const char *name) {
     unsigned hash;
-    HASH_VALUE(name, strlen(name), hash);
+    char room[TOPIC_KEY_BYTES_MAX];
+    struct topic_key key = topic_key_make(room, slice_of(judge_tenant), slice_of(name));
+    TOPIC_KEY_HASH(key, hash);
     return hash % TOPICS_FLOOR_SLOTS;
 }
 
