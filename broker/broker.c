@@ -82,6 +82,46 @@ static void note_bad(struct broker *broker, const char *channel, const char *rea
                 channel, reason);
 }
 
+/* --- other channels ------------------------------------------------------------------------ */
+
+/* While LISTEN is in force, no marker of ours may be on its way: it would be of another set than the
+ * one that is counted when it comes. */
+static void change_channels_if_due(struct broker *broker) {
+    struct journal *journal = &broker->journal;
+    if (broker->next_channels.count == 0 ||
+        (journal->is_listening && !canary_is_resting(&journal->canary))) {
+        return;
+    }
+    struct buf set = {0};
+    log_info("other channels: %zu of %zu are mapped to topics",
+             broker->next_channels.count - CHANNELS_OWN, broker->next_channels.count);
+    channels_release(&broker->channels);
+    broker->channels = broker->next_channels;
+    broker->next_channels = (struct channels){0};
+    channels_print_set(&broker->channels, &set);
+    markers_change_set(&journal->markers, buf_slice(&set), loop_now_ms(broker->loop));
+    buf_release(&set);
+    broker->source->kind->change(broker->source);
+}
+
+void broker_set_channels(struct broker *broker, struct channels *channels) {
+    channels_release(&broker->next_channels);
+    if (channels_are_equal(&broker->channels, channels)) {
+        channels_release(channels);
+        if (broker->journal.canary
+                .is_held) { /* for other channels, which are not wanted any more */
+            broker->source->kind->change(broker->source);
+        }
+        return;
+    }
+    broker->next_channels = *channels;
+    *channels = (struct channels){0};
+    canary_hold(&broker->journal.canary);
+    change_channels_if_due(broker);
+}
+
+/* --- notifications -------------------------------------------------------------------------- */
+
 static void hear_marker(struct broker *broker, struct slice text, int sender_pid) {
     struct source *source = broker->source;
     switch (markers_hear(&broker->journal.markers, text, sender_pid, loop_now_ms(broker->loop))) {
@@ -90,6 +130,7 @@ static void hear_marker(struct broker *broker, struct slice text, int sender_pid
         condition_on_proved(&broker->condition, CONDITION_LISTEN);
         canary_on_heard(&broker->journal.canary);
         source->kind->verify(source);
+        change_channels_if_due(broker);
         handlers_serve_held(&broker->handlers);
         return;
     case MARKER_FOREIGN:
@@ -104,43 +145,76 @@ static void hear_marker(struct broker *broker, struct slice text, int sender_pid
 /* The table may have a new durable event, or a user may have fewer rights. Any role can send such
  * hints, as fast as Postgres takes them, so they must be cheap. */
 static void hear_hint(struct broker *broker, struct slice text) {
+    struct buf tenant = {0};
     struct buf user = {0};
     (void)table_ask_reading(&broker->journal.table);
-    if (event_parse_recheck(text, &user)) {
-        recheck_user(&broker->recheck, buf_slice(&user));
+    if (event_parse_recheck(text, &tenant, &user)) {
+        recheck_user(&broker->recheck, buf_slice(&tenant), buf_slice(&user));
     }
+    buf_release(&tenant);
     buf_release(&user);
 }
 
-static void broker_receive(void *self, const char *channel, struct slice text, int sender_pid) {
-    struct broker *broker = self;
+static void hear_event(struct broker *broker, const char *channel, struct slice text) {
     struct event event;
     const char *reason;
-    markers_count(&broker->journal.markers);
-    canary_note_notification(&broker->journal.canary);
-    broker->intake.notifications++;
-    broker->intake.last_ms = wall_ms();
-    if (strcmp(channel, CHANNEL_OF_MARKERS) == 0) {
-        hear_marker(broker, text, sender_pid);
-    } else if (channels_is_hint(channel)) {
-        hear_hint(broker, text);
-    } else if (event_parse(&broker->parser, text, &event, &reason)) {
+    if (event_parse(&broker->parser, text, &event, &reason)) {
         broker_publish(broker, &event, ENTRY_EPHEMERAL);
     } else {
         note_bad(broker, channel, reason);
     }
 }
 
+static void hear_raw(struct broker *broker, const struct channel *channel, struct slice text) {
+    struct event event;
+    if (event_of_text(&broker->parser, channel_topic(channel), text, &event)) {
+        broker->intake.repaired_notifications++;
+    }
+    broker_publish(broker, &event, ENTRY_EPHEMERAL);
+}
+
+/* NULL: the channel was taken out of the configuration, and LISTEN is about to change. */
+static void hear(struct broker *broker, const struct channel *channel, struct slice text,
+                 int sender_pid) {
+    if (channel == NULL) {
+        return;
+    }
+    switch (channel->kind) {
+    case CHANNEL_TOPICS:
+        hear_event(broker, channel->name, text);
+        return;
+    case CHANNEL_MARKERS:
+        hear_marker(broker, text, sender_pid);
+        return;
+    case CHANNEL_HINTS:
+        hear_hint(broker, text);
+        return;
+    case CHANNEL_RAW:
+        hear_raw(broker, channel, text);
+        return;
+    }
+}
+
+static void broker_receive(void *self, const char *channel, struct slice text, int sender_pid) {
+    struct broker *broker = self;
+    markers_count(&broker->journal.markers);
+    canary_note_notification(&broker->journal.canary);
+    broker->intake.notifications++;
+    broker->intake.last_ms = wall_ms();
+    hear(broker, channels_find(&broker->channels, channel), text, sender_pid);
+}
+
 /* --- reports from the table --------------------------------------------------------------- */
 
 /* A row that was inserted without the schema's functions cannot be sent. False if no client can
- * miss it, because its topic's name is not valid. */
+ * miss it, because the name of its topic or tenant is not valid. */
 static bool note_bad_row(struct broker *broker, const struct event_row *row, uint64_t id,
                          const char *reason) {
+    char room[TOPIC_KEY_BYTES_MAX];
     broker->intake.bad_notifications++;
     log_limited(&broker->bad_limit, LOG_LEVEL_WARNING,
                 "the event with id %" PRIu64 " in the table cannot be sent: %s", id, reason);
-    return topic_is_valid(row->topic);
+    return !topic_key_is_none(event_row_topic(row, room));
 }
 
 static void on_gaps(void *self, const struct gap *gaps, size_t count, uint64_t id) {
@@ -295,6 +369,7 @@ static void on_lost(void *self, const char *reason) {
     broker->journal.is_listening = false;
     broker->server = (struct server){0};
     canary_on_deaf(&broker->journal.canary);
+    change_channels_if_due(broker);
     if (condition_on_deaf(&broker->condition, reason)) {
         broker->source->kind->stop(broker->source);
         condition_give_up(&broker->condition, broker->exit_reason, broker, on_hook_done);
@@ -310,9 +385,10 @@ static void on_refused(void *self, const char *reason) {
 
 /* --- rights ------------------------------------------------------------------------------- */
 
-static void tell_recheck(void *owner, struct slice user) {
+static void tell_recheck(void *owner, struct slice tenant, struct slice user) {
     struct broker *broker = owner;
-    struct payload *frame = wire_encode_recheck(user);
+    struct wire_recheck message = {tenant, user};
+    struct payload *frame = wire_encode_recheck(&message);
     handlers_send(&broker->handlers, frame);
     payload_unref(&frame);
 }
@@ -328,6 +404,7 @@ static uint64_t count_user_streams(void *owner) {
  * heartbeats. */
 static void on_tick(struct loop_timer *timer) {
     struct broker *broker = container_of(timer, struct broker, tick);
+    change_channels_if_due(broker);
     handlers_tell_position(&broker->handlers);
     loop_timer_start(broker->loop, timer, BROKER_TICK_MS, on_tick);
 }
@@ -344,8 +421,11 @@ static void journal_begin(struct broker *broker) {
     topics_init(&journal->topics);
     history_init(&journal->history, &journal->topics, (size_t)config->history_bytes,
                  (size_t)config->ring_capacity);
-    markers_init(&journal->markers, config->marker_memory, broker->channels.names,
-                 broker->channels.count, loop_now_ms(broker->loop));
+    struct buf set = {0};
+    channels_print_set(&broker->channels, &set);
+    markers_init(&journal->markers, config->marker_memory, buf_slice(&set),
+                 loop_now_ms(broker->loop));
+    buf_release(&set);
     table_init(&journal->table, broker->loop, config, &broker->server, &table_owner);
     canary_init(&journal->canary, broker->loop, config, &journal->markers, &broker->server,
                 &canary_owner);
@@ -358,7 +438,8 @@ struct broker *broker_create(struct loop *loop, const struct config *config,
                                  on_lost, broker_receive, on_refused};
     broker->loop = loop;
     broker->config = config;
-    channels_init(&broker->channels);
+    char reason[CHANNELS_REASON_BYTES];
+    check(channels_parse(&broker->channels, config->channels, reason)); /* main has checked it */
     broker->source = create_source(loop, config, &broker->channels, &owner);
     journal_begin(broker);
     condition_init(&broker->condition, loop, config);
@@ -405,6 +486,8 @@ void broker_destroy(struct broker **place) {
     journal_end(&broker->journal);
     condition_release(&broker->condition);
     event_parser_release(&broker->parser);
+    channels_release(&broker->channels);
+    channels_release(&broker->next_channels);
     loop_reap(broker->loop);
     free(broker);
 }

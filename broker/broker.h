@@ -44,6 +44,8 @@ struct broker {
     const struct config *config; /* borrowed */
     struct loop *loop;           /* borrowed */
     struct channels channels;
+    struct channels
+        next_channels;     /* that take the place of channels as soon as possible, or none */
     struct source *source; /* owned */
     struct server server;  /* the one that the source has reached; not known until it is verified */
     struct journal journal;
@@ -63,13 +65,17 @@ struct broker {
     char exit_reason[BROKER_REASON_BYTES]; /* why it is not 0 */
 };
 
-/* Builds everything and starts nothing. */
+/* Builds everything and starts nothing. The configuration's channels are valid. */
 struct broker *broker_create(struct loop *loop, const struct config *config,
                              source_create *create_source) must_check;
 
 /* Opens the sockets and starts to connect to Postgres. False, with *reason (of
  * BROKER_REASON_BYTES), if a socket cannot be opened. */
 bool broker_start(struct broker *broker, char *reason) must_check;
+
+/* Listens to these channels from now on: none that is in both sets misses a notification. Takes
+ * *channels over, and leaves it empty. */
+void broker_set_channels(struct broker *broker, struct channels *channels);
 
 /* Closes everything; handlers keep their clients. */
 void broker_destroy(struct broker **broker);

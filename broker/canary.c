@@ -140,7 +140,7 @@ static void on_sent(void *self, const struct pg_result *result) {
 
 static void send_marker(struct canary *canary) {
     struct loop *loop = canary->loop;
-    if (!server_is_known(canary->server) || !pg_is_ready(canary->pg)) {
+    if (!server_is_known(canary->server) || !pg_is_ready(canary->pg) || canary->is_held) {
         return; /* canary_on_verified or on_connected sends it */
     }
     char head[MARKER_HEAD_BYTES];
@@ -183,7 +183,13 @@ void canary_renew(struct canary *canary) {
 
 /* --- life -------------------------------------------------------------------------------- */
 
+void canary_hold(struct canary *canary) {
+    canary->is_held = true;
+}
+
+/* A marker of before may still be on its way, if LISTEN was not lost meanwhile. */
 void canary_on_verified(struct canary *canary) {
+    canary->is_held = false;
     send_marker(canary);
 }
 

@@ -67,6 +67,7 @@ struct canary {
     uint64_t asked;      /* the newest number that a subscription waits for */
     int64_t sent_ms;     /* the last one */
     int64_t barriers_ms; /* barriers are used up until then: see canary_ask_barrier */
+    bool is_held;        /* no further marker is sent, until LISTEN is verified again */
     bool was_heard;      /* SENDING: the marker came back before the statement's own answer */
     int64_t sent_us;
     int64_t completed_ms; /* FLYING: since when the marker should have been heard */
@@ -80,6 +81,16 @@ void canary_init(struct canary *canary, struct loop *loop, const struct config *
                  const struct canary_owner *owner);
 void canary_start(struct canary *canary);
 void canary_release(struct canary *canary);
+
+/* No further marker is sent until canary_on_verified is called: LISTEN changes its channels, and a
+ * marker must not be taken for one that was sent after that. One may still be on its way:
+ * canary_is_resting. */
+void canary_hold(struct canary *canary);
+
+/* True if none of our markers is on its way. */
+static inline bool canary_is_resting(const struct canary *canary) {
+    return canary->state == CANARY_RESTING;
+}
 
 /* LISTEN is verified: a marker is due now. */
 void canary_on_verified(struct canary *canary);

@@ -17,7 +17,8 @@ struct listener {
     struct pg *pg;                   /* owned */
     bool is_listening;
     bool is_verified;
-    bool is_pooled; /* verified, and there is a pooler in between */
+    bool is_pooled;   /* verified, and there is a pooler in between */
+    bool must_change; /* the channels are not those of the last LISTEN that was sent */
 };
 
 enum listener_column { COLUMN_CHANNELS, COLUMN_PID, COLUMN_SERVER, COLUMN_CLOCK };
@@ -33,7 +34,7 @@ static const char pooler_hint[] =
     ": LISTEN goes through a pooler, and does not work if that pools transactions; set "
     "listen_database_url to the server itself";
 
-static void verify(struct listener *listener);
+static void go_on(struct listener *listener);
 
 /* --- the session ------------------------------------------------------------------------- */
 
@@ -51,7 +52,18 @@ static void on_listening(void *self, const struct pg_result *result) {
     if (!listener->is_listening) {
         begin_listening(listener);
     }
-    verify(listener);
+    go_on(listener);
+}
+
+/* One query: one transaction. before: "", or what undoes the last LISTEN. */
+static void listen(struct listener *listener, const char *before) {
+    struct buf sql = {0};
+    listener->must_change = false;
+    buf_append_text(&sql, before);
+    channels_print_listen(listener->channels, &sql);
+    buf_append(&sql, "", 1);
+    pg_query(listener->pg, sql.bytes, 0, NULL, on_listening);
+    buf_release(&sql);
 }
 
 static void on_connected(void *self) {
@@ -64,11 +76,7 @@ static void on_connected(void *self) {
         listener->owner.on_refused(listener->owner.self, reason);
         return;
     }
-    struct buf sql = {0};
-    channels_print(listener->channels, "LISTEN ", "; ", &sql); /* one query: one transaction */
-    buf_append(&sql, "", 1);
-    pg_query(listener->pg, sql.bytes, 0, NULL, on_listening);
-    buf_release(&sql);
+    listen(listener, "");
 }
 
 static void on_lost(void *self, const char *reason) {
@@ -100,8 +108,8 @@ static void on_notification(void *self, const char *channel, struct slice text, 
 
 static bool is_complete(const struct listener *listener, const char *answer) {
     struct buf wanted = {0};
-    channels_print(listener->channels, " ", "", &wanted);
-    bool is_equal = slice_is((struct slice){wanted.bytes + 1, wanted.length - 1}, answer);
+    channels_print_names(listener->channels, &wanted);
+    bool is_equal = slice_is(buf_slice(&wanted), answer);
     buf_release(&wanted);
     return is_equal;
 }
@@ -119,6 +127,10 @@ static void on_channels(void *self, const struct pg_result *result) {
     struct listener *listener = self;
     if (!result->is_ok) {
         pg_drop(listener->pg, result->message);
+        return;
+    }
+    if (listener->must_change) {
+        go_on(listener); /* the answer is about other channels */
         return;
     }
     if (result->rows != 1 || pg_value(result, 0, COLUMN_SERVER)[0] == '\0') {
@@ -142,6 +154,15 @@ static void verify(struct listener *listener) {
     }
 }
 
+/* The channels may have changed while a statement was under way. */
+static void go_on(struct listener *listener) {
+    if (listener->is_listening && pg_is_ready(listener->pg) && listener->must_change) {
+        listen(listener, "UNLISTEN *; ");
+    } else {
+        verify(listener);
+    }
+}
+
 /* --- as a source ------------------------------------------------------------------------- */
 
 static struct listener *listener_of(struct source *source) {
@@ -160,6 +181,13 @@ static void listener_verify(struct source *source) {
     verify(listener_of(source));
 }
 
+static void listener_change(struct source *source) {
+    struct listener *listener = listener_of(source);
+    listener->must_change = true;
+    listener->is_verified = false;
+    go_on(listener);
+}
+
 static void listener_settle(struct source *source) {
     pg_settled(listener_of(source)->pg);
 }
@@ -176,6 +204,7 @@ static void listener_destroy(struct source *source) {
 
 static const struct source_kind listener_kind = {
     .start = listener_start,
+    .change = listener_change,
     .stop = listener_stop,
     .verify = listener_verify,
     .settle = listener_settle,

@@ -4,18 +4,24 @@
 #include "descriptors.h"
 #include "listener.h"
 #include "pg.h"
+#include "reload.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 static void on_signal(void *owner, int signal) {
-    (void)signal;
+    struct broker **broker = owner;
+    if (signal == SIGHUP) {
+        reload(*broker);
+        return;
+    }
     log_info("told to stop");
-    loop_stop(owner);
+    loop_stop((*broker)->loop);
 }
 
 /* Under mod_fcgid each stream is a handler process. This is more than mod_fcgid starts. */
@@ -33,6 +39,15 @@ static void check_hook(const char *program) {
     if (program[0] != '\0' && !hook_program_is_valid(program, &reason)) {
         die(CONFIG_EXIT_STATUS, "hook: %s: %s", program, reason);
     }
+}
+
+static void check_channels(const char *text) {
+    struct channels channels = {0};
+    char reason[CHANNELS_REASON_BYTES];
+    if (!channels_parse(&channels, text, reason)) {
+        die(CONFIG_EXIT_STATUS, "channels: %s", reason);
+    }
+    channels_release(&channels);
 }
 
 /* --- can the database be reached? ------------------------------------------------------------- */
@@ -94,15 +109,17 @@ int main(int argc, char **argv) {
     check_dsn("listen_database_url", config.listen_database_url);
     if (config.wants_database_check) {
         int status = check_database(&config);
-        config_release(&config);
+        config_unload(&config);
         return status;
     }
     check_hook(config.hook);
+    check_channels(config.channels);
     descriptors_prepare(MAIN_HANDLERS, "1000 handler processes");
     int lock = lock_directory(config.socket_dir);
     struct loop *loop = loop_create();
-    loop_on_signal(loop, loop, on_signal);
-    struct broker *broker = broker_create(loop, &config, listener_create);
+    struct broker *broker = NULL;
+    loop_on_signal(loop, &broker, on_signal);
+    broker = broker_create(loop, &config, listener_create);
     if (!broker_start(broker, reason)) {
         die(EXIT_FAILURE, "%s", reason);
     }
@@ -111,7 +128,7 @@ int main(int argc, char **argv) {
     memcpy(reason, broker->exit_reason, sizeof reason);
     broker_destroy(&broker);
     loop_destroy(&loop);
-    config_release(&config);
+    config_unload(&config);
     close(lock);
     if (status != EXIT_SUCCESS) {
         log_error("%s", reason); /* the last line, where supervisors look */

@@ -8,13 +8,13 @@
 #include <stdlib.h>
 
 /* Changes whenever the way of counting changes. */
-static const char counting_version[] = "2";
+static const char counting_version[] = "2\n";
 
-static uint64_t fnv1a_64(uint64_t hash, const char *text) {
-    for (; *text != '\0'; text++) {
-        hash = (hash ^ (unsigned char)*text) * 1099511628211u;
+static uint64_t fnv1a_64(uint64_t hash, struct slice text) {
+    for (size_t i = 0; i < text.length; i++) {
+        hash = (hash ^ (unsigned char)text.at[i]) * 1099511628211u;
     }
-    return (hash ^ '\n') * 1099511628211u;
+    return hash;
 }
 
 static void forget(struct markers *markers, struct marker *marker) {
@@ -60,14 +60,14 @@ static void write_from_private(struct markers *markers, int64_t now_ms) {
     markers->is_public = false;
 }
 
-void markers_init(struct markers *markers, int64_t memory_ms, const char *const *channels,
-                  size_t channel_count, int64_t now_ms) {
+static void set_set(struct markers *markers, struct slice set) {
+    uint64_t hash = fnv1a_64(14695981039346656037u, slice_of(counting_version));
+    snprintf(markers->set, sizeof markers->set, "%016" PRIx64, fnv1a_64(hash, set));
+}
+
+void markers_init(struct markers *markers, int64_t memory_ms, struct slice set, int64_t now_ms) {
     *markers = (struct markers){.memory_ms = memory_ms, .trusted_us = UINT64_MAX};
-    uint64_t hash = fnv1a_64(14695981039346656037u, counting_version);
-    for (size_t i = 0; i < channel_count; i++) {
-        hash = fnv1a_64(hash, channels[i]);
-    }
-    snprintf(markers->set, sizeof markers->set, "%016" PRIx64, hash);
+    set_set(markers, set);
     TAILQ_INIT(&markers->by_age);
     write_from_private(markers, now_ms);
 }
@@ -79,7 +79,8 @@ void markers_release(struct markers *markers) {
     }
 }
 
-void markers_break(struct markers *markers, int64_t now_ms) {
+/* No later place can be counted from the markers that were heard before. */
+static void end_all(struct markers *markers) {
     struct marker *marker;
     TAILQ_FOREACH_REVERSE(marker, &markers->by_age, marker_list, link) {
         if (marker->end != MARKER_UNENDED) {
@@ -87,6 +88,18 @@ void markers_break(struct markers *markers, int64_t now_ms) {
         }
         marker->end = markers->count;
     }
+}
+
+void markers_change_set(struct markers *markers, struct slice set, int64_t now_ms) {
+    end_all(markers);
+    set_set(markers, set);
+    markers->expected[0] = '\0';
+    markers->trusted_us = UINT64_MAX;
+    write_from_private(markers, now_ms);
+}
+
+void markers_break(struct markers *markers, int64_t now_ms) {
+    end_all(markers);
     markers->count++;
     markers->expected[0] = '\0';
     markers->trusted_us = UINT64_MAX;

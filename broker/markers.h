@@ -68,9 +68,9 @@ struct markers {
     struct marker_list by_age; /* the same, oldest first */
 };
 
-/* channels: the channels whose notifications are counted, sorted. */
-void markers_init(struct markers *markers, int64_t memory_ms, const char *const *channels,
-                  size_t channel_count, int64_t now_ms);
+/* set: what distinguishes the set of channels whose notifications are counted, see
+ * channels_print_set. */
+void markers_init(struct markers *markers, int64_t memory_ms, struct slice set, int64_t now_ms);
 void markers_release(struct markers *markers);
 
 /* LISTEN was lost, and a new one is in force. Notifications sent in between were not counted, so no
@@ -79,8 +79,13 @@ void markers_release(struct markers *markers);
  * ignored. */
 void markers_break(struct markers *markers, int64_t now_ms);
 
+/* Another set of channels is listened to, from some later notification on. No place after this one can
+ * be counted from the markers heard before. Positions are written with a new private name, and markers
+ * of other brokers are not used before markers_trust. Only while no marker of ours is on its way. */
+void markers_change_set(struct markers *markers, struct slice set, int64_t now_ms);
+
 /* server_us was read from the server's clock after LISTEN was in force. Before this call, and again
- * after a break, markers of other brokers are not used. */
+ * after a break or a change of the set, markers of other brokers are not used. */
 void markers_trust(struct markers *markers, uint64_t server_us);
 
 /* A notification was heard. Call this for every notification, before anything else is done with

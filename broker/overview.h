@@ -7,9 +7,10 @@
 /* What the broker has received. */
 struct intake {
     uint64_t notifications;
-    uint64_t bad_notifications; /* rows of the table included */
-    uint64_t unnameable_topics; /* events on topics that no URL of the topics API can name */
-    int64_t last_ms;            /* wall clock, of the last notification; 0: none yet */
+    uint64_t bad_notifications;      /* rows of the table included */
+    uint64_t repaired_notifications; /* of raw channels: bytes that are no UTF-8 became U+FFFD */
+    uint64_t unnameable_topics;      /* events on topics that no URL of the topics API can name */
+    int64_t last_ms;                 /* wall clock, of the last notification; 0: none yet */
 };
 
 struct overview {

@@ -15,7 +15,8 @@ struct source_owner {
     /* All channels are listened to: what is sent from now on is heard. */
     void (*on_listening)(void *self);
     /* The source knows which server it has reached. server_us: that server's clock, in microseconds
-     * since 1970, read after listening had begun. */
+     * since 1970, read after listening had begun. Called again after `change`, when the new channels
+     * are listened to. */
     void (*on_verified)(void *self, const char *server, uint64_t server_us);
     /* An attempt failed, or nothing is heard any more. The source tries again by itself. */
     void (*on_lost)(void *self, const char *reason);
@@ -27,6 +28,10 @@ struct source_owner {
 
 struct source_kind {
     void (*start)(struct source *source);
+    /* The channels have changed: the source listens to the new ones. Notifications on channels that are
+     * in both sets are never missed. Until on_verified is called again, some of the old set may still
+     * come, and some of the new set not yet. */
+    void (*change)(struct source *source);
     /* Makes no further attempts. */
     void (*stop)(struct source *source);
     /* Asks whether all channels are still listened to. If not, the source is lost. */

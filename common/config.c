@@ -109,6 +109,8 @@ static const struct config_key keys[] = {
         "the largest NOTIFY payload, envelope included; Postgres ends at 7999"),
     KEY(publish_timeout, CONFIG_SECONDS, PUBLISH, "3s", SECOND / 10, 600 * SECOND,
         "how long a publish waits for Postgres before it is answered 503"),
+    KEY(channels, CONFIG_TEXT, BROKER, "", 0, 0,
+        "raw channels whose notifications are events: orders, cache_invalidate -> cache, \"Weird.Name\" -> weird"),
     KEY(canary_interval, CONFIG_SECONDS, BROKER, "10s", SECOND / 10, 3600 * SECOND,
         "how often the broker sends a marker through Postgres to itself"),
     KEY(canary_timeout, CONFIG_SECONDS, BROKER, "5s", SECOND / 10, 3600 * SECOND,
@@ -473,6 +475,14 @@ struct config_key_facts config_key_at(size_t number) {
     const struct config_key *key = &keys[number];
     return (struct config_key_facts){key->name, key->help, key->programs,
                                      key->type == CONFIG_SECRET};
+}
+
+bool config_key_differs(const struct config *one, const struct config *other, size_t number) {
+    const struct config_key *key = &keys[number];
+    const void *here = (const char *)one + key->offset;
+    const void *there = (const char *)other + key->offset;
+    return is_text(key) ? strcmp(*(char *const *)here, *(char *const *)there) != 0
+                        : *(const int64_t *)here != *(const int64_t *)there;
 }
 
 size_t config_key_number(const char *name) {

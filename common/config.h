@@ -62,6 +62,7 @@ struct config {
     char *trusted_proxies;
     int64_t max_notify_bytes;
     int64_t publish_timeout;
+    char *channels;
     int64_t canary_interval;
     int64_t canary_timeout;
     int64_t table_poll;
@@ -77,7 +78,8 @@ struct config {
     int64_t hook_timeout;
     int64_t reconnect_rate;
     int64_t log_level;
-    bool wants_database_check; /* --check-database; no key */
+    bool wants_database_check;          /* --check-database; no key */
+    struct config_arguments *arguments; /* owned; the command line, see config_load.h; no key */
 };
 
 /* Sets everything to its default; config must be zero-initialised. */
@@ -112,6 +114,10 @@ struct config_key_facts {
 
 size_t config_key_count(void) must_check;
 struct config_key_facts config_key_at(size_t number) must_check;
+
+/* True if the two configurations have another value there. */
+bool config_key_differs(const struct config *one, const struct config *other,
+                        size_t number) must_check;
 
 /* The number of the key, or config_key_count() if there is no such key. */
 size_t config_key_number(const char *name) must_check;

@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -16,6 +17,18 @@
 extern char **environ;
 
 enum { KEYS_MAX = 128 };
+
+/* Why the configuration cannot be used. Always false, for the caller to return. */
+static bool complain(char reason[CONFIG_REASON_BYTES], const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static bool complain(char reason[CONFIG_REASON_BYTES], const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(reason, CONFIG_REASON_BYTES, format, arguments);
+    va_end(arguments);
+    return false;
+}
 
 /* --- help -------------------------------------------------------------------------------- */
 
@@ -145,57 +158,49 @@ bool config_apply_file(struct config *config, struct slice text, int *line, cons
     return true;
 }
 
-static void load_file(struct config *config, const char *path) {
+static bool load_file(struct config *config, const char *path, char *reason) {
     struct buf text = {0};
     int line;
-    const char *reason;
+    const char *wrong;
+    bool is_good = true;
     if (!file_read(path, &text)) {
-        die(CONFIG_EXIT_STATUS, "%s: %s", path, strerror(errno));
-    }
-    if (!config_apply_file(config, buf_slice(&text), &line, &reason)) {
-        die(CONFIG_EXIT_STATUS, "%s:%d: %s", path, line, reason);
+        is_good = complain(reason, "%s: %s", path, strerror(errno));
+    } else if (!config_apply_file(config, buf_slice(&text), &line, &wrong)) {
+        is_good = complain(reason, "%s:%d: %s", path, line, wrong);
     }
     buf_release(&text);
+    return is_good;
 }
 
-/* Loads a file that was not named by the user, and so may be missing. */
-static bool load_file_if_there(struct config *config, const char *path) {
-    if (access(path, F_OK) != 0) {
-        return false;
-    }
-    load_file(config, path);
-    return true;
-}
-
-static bool load_file_beside_binary(struct config *config) {
-    char path[4096];
-    ssize_t length = readlink("/proc/self/exe", path, sizeof path - sizeof "/pgsse.conf");
+/* pgsse.conf beside the binary. False if there can be no such path. */
+static bool path_beside_binary(char *path, size_t size) {
+    ssize_t length = readlink("/proc/self/exe", path, size - sizeof "/pgsse.conf");
     if (length <= 0) {
         return false;
     }
     path[length] = '\0';
     char *slash = strrchr(path, '/');
-    size_t room = sizeof path - (size_t)(slash - path);
-    snprintf(slash, room, "/pgsse.conf");
-    return load_file_if_there(config, path);
+    snprintf(slash, size - (size_t)(slash - path), "/pgsse.conf");
+    return true;
 }
 
 /* --- the sources in order ----------------------------------------------------------------- */
 
-static void load_environment(struct config *config) {
+static bool load_environment(struct config *config, char *reason) {
     const char *url = getenv("DATABASE_URL");
-    const char *reason;
+    const char *wrong;
     if (url != NULL && url[0] != '\0') {
-        check(config_set(config, "database_url", url, &reason));
+        check(config_set(config, "database_url", url, &wrong));
     }
     for (char **entry = environ; *entry != NULL; entry++) {
         struct slice name = {*entry, strcspn(*entry, "=")};
         size_t number = config_key_of_variable(name);
         if (number < config_key_count() && (*entry)[name.length] == '=' &&
-            !config_set(config, config_key_at(number).name, *entry + name.length + 1, &reason)) {
-            die(CONFIG_EXIT_STATUS, "in the environment: %s", reason);
+            !config_set(config, config_key_at(number).name, *entry + name.length + 1, &wrong)) {
+            return complain(reason, "in the environment: %s", wrong);
         }
     }
+    return true;
 }
 
 enum {
@@ -207,8 +212,8 @@ enum {
     OPTION_FIRST_KEY
 };
 
-struct arguments {
-    const char *config_path;
+struct config_arguments {
+    const char *config_path; /* borrowed from the command line */
     bool wants_print;
     bool wants_database_check;
     char *values[KEYS_MAX]; /* owned; NULL: not given */
@@ -224,7 +229,7 @@ static const struct option fixed_options[] = {
 
 /* Every user of the machine can read a process's command line, so secret values are wiped from
  * it. */
-static void take_value(struct arguments *arguments, size_t number, char *value) {
+static void take_value(struct config_arguments *arguments, size_t number, char *value) {
     size_t length = strlen(value);
     free(arguments->values[number]);
     arguments->values[number] = must_strdup(value, length);
@@ -233,8 +238,8 @@ static void take_value(struct arguments *arguments, size_t number, char *value) 
     }
 }
 
-static void parse_arguments(struct arguments *arguments, enum config_program program, int argc,
-                            char **argv) {
+static void parse_arguments(struct config_arguments *arguments, enum config_program program,
+                            int argc, char **argv) {
     struct option options[length_of(fixed_options) + KEYS_MAX + 1] = {0};
     char names[KEYS_MAX][32];
     check(config_key_count() <= KEYS_MAX);
@@ -278,90 +283,130 @@ static void parse_arguments(struct arguments *arguments, enum config_program pro
 /* Called after each source: if that source has named another file, the file's content becomes
  * database_url. The stream handler does not use database_url, so it need not be able to read the
  * file. */
-static void load_database_url_file(struct config *config, enum config_program program,
-                                   char **known) {
+static bool load_database_url_file(struct config *config, enum config_program program, char **known,
+                                   char *reason) {
     if (program == CONFIG_STREAM || strcmp(*known, config->database_url_file) == 0) {
-        return;
+        return true;
     }
     free(*known);
     *known = must_strdup(config->database_url_file, strlen(config->database_url_file));
     struct buf text = {0};
     int shown_length = (int)strcspn(*known, ":@="); /* it may be a URL with a password */
     if (!file_read(config->database_url_file, &text)) {
-        die(CONFIG_EXIT_STATUS, "database_url_file: %.*s: %s", shown_length, *known,
-            strerror(errno));
+        return complain(reason, "database_url_file: %.*s: %s", shown_length, *known,
+                        strerror(errno));
     }
     buf_append(&text, "\n", 2); /* ends the line and, with NUL, the text */
     text.bytes[strcspn(text.bytes, "\r\n")] = '\0';
-    const char *reason;
-    check(config_set(config, "database_url", text.bytes, &reason));
+    const char *wrong;
+    check(config_set(config, "database_url", text.bytes, &wrong));
     buf_release(&text);
+    return true;
 }
 
-static void load_default_file(struct config *config, const char *named) {
+/* Only a file that the user has named must be there. */
+static bool load_default_file(struct config *config, const char *named, char *reason) {
+    char path[4096];
     if (named != NULL) {
-        load_file(config, named);
-    } else if (!load_file_beside_binary(config)) {
-        (void)load_file_if_there(config, "/etc/pgsse/pgsse.conf");
+        return load_file(config, named, reason);
     }
+    if (path_beside_binary(path, sizeof path) && access(path, F_OK) == 0) {
+        return load_file(config, path, reason);
+    }
+    return access("/etc/pgsse/pgsse.conf", F_OK) != 0 ||
+           load_file(config, "/etc/pgsse/pgsse.conf", reason);
 }
 
-static void load_arguments(struct config *config, struct arguments *arguments) {
+static bool load_arguments(struct config *config, const struct config_arguments *arguments,
+                           char *reason) {
     for (size_t i = 0; i < config_key_count(); i++) {
-        const char *reason;
+        const char *wrong;
         if (arguments->values[i] != NULL &&
-            !config_set(config, config_key_at(i).name, arguments->values[i], &reason)) {
-            die(CONFIG_EXIT_STATUS, "on the command line: %s", reason);
+            !config_set(config, config_key_at(i).name, arguments->values[i], &wrong)) {
+            return complain(reason, "on the command line: %s", wrong);
         }
-        free(arguments->values[i]);
-        arguments->values[i] = NULL;
     }
+    return true;
 }
 
-static void say_pair(const struct config *config, const struct config_pair *pair) {
+static bool say_pair(const struct config *config, const struct config_pair *pair, char *reason) {
     char one[256];
     char other[256];
     config_print_value(config, config_key_number(pair->one), one, sizeof one);
     config_print_value(config, config_key_number(pair->other), other, sizeof other);
     if (pair->kind == CONFIG_PAIR_CONTRADICTS) {
-        die(CONFIG_EXIT_STATUS, "%s = %s and %s = %s: %s", pair->one, one, pair->other, other,
-            pair->why);
+        return complain(reason, "%s = %s and %s = %s: %s", pair->one, one, pair->other, other,
+                        pair->why);
     }
     log_warning("%s = %s and %s = %s: %s", pair->one, one, pair->other, other, pair->why);
+    return true;
 }
 
 /* All programs read the same file, so only the programs that use a pair's first key warn about
  * it. */
-static void check_pairs(const struct config *config, enum config_program program) {
+static bool check_pairs(const struct config *config, enum config_program program, char *reason) {
     size_t next = 0;
     const struct config_pair *pair;
     while ((pair = config_next_wrong_pair(config, &next)) != NULL) {
-        if (pair->kind == CONFIG_PAIR_CONTRADICTS ||
-            (config_key_at(config_key_number(pair->one)).programs & program) != 0) {
-            say_pair(config, pair);
+        bool concerns_program =
+            (config_key_at(config_key_number(pair->one)).programs & program) != 0;
+        if ((pair->kind == CONFIG_PAIR_CONTRADICTS || concerns_program) &&
+            !say_pair(config, pair, reason)) {
+            return false;
         }
     }
+    return true;
+}
+
+static bool load_sources(struct config *config, const struct config_arguments *arguments,
+                         enum config_program program, char *reason) {
+    char *url_file = must_strdup("", 0);
+    const char *named =
+        arguments->config_path != NULL ? arguments->config_path : getenv("PGSSE_CONFIG");
+    config_set_defaults(config);
+    bool is_good = load_default_file(config, named, reason) &&
+                   load_database_url_file(config, program, &url_file, reason) &&
+                   load_environment(config, reason) &&
+                   load_database_url_file(config, program, &url_file, reason) &&
+                   load_arguments(config, arguments, reason) &&
+                   load_database_url_file(config, program, &url_file, reason);
+    free(url_file);
+    return is_good;
 }
 
 void config_load(struct config *config, enum config_program program, int argc, char **argv) {
-    struct arguments arguments = {0};
-    char *url_file = must_strdup("", 0);
+    char reason[CONFIG_REASON_BYTES];
+    struct config_arguments *arguments = must_zalloc(sizeof *arguments);
     log_init(config_program_name(program), LOG_LEVEL_INFO);
-    config_set_defaults(config);
-    parse_arguments(&arguments, program, argc, argv);
-    load_default_file(config, arguments.config_path != NULL ? arguments.config_path
-                                                            : getenv("PGSSE_CONFIG"));
-    load_database_url_file(config, program, &url_file);
-    load_environment(config);
-    load_database_url_file(config, program, &url_file);
-    load_arguments(config, &arguments);
-    config->wants_database_check = arguments.wants_database_check;
-    load_database_url_file(config, program, &url_file);
-    free(url_file);
+    parse_arguments(arguments, program, argc, argv);
+    if (!load_sources(config, arguments, program, reason)) {
+        die(CONFIG_EXIT_STATUS, "%s", reason);
+    }
+    config->arguments = arguments;
+    config->wants_database_check = arguments->wants_database_check;
     log_init(config_program_name(program), (enum log_level)config->log_level);
-    check_pairs(config, program);
-    if (arguments.wants_print) {
+    if (!check_pairs(config, program, reason)) {
+        die(CONFIG_EXIT_STATUS, "%s", reason);
+    }
+    if (arguments->wants_print) {
         config_print(config, stdout);
         exit(0);
+    }
+}
+
+bool config_load_again(struct config *fresh, const struct config *old, enum config_program program,
+                       char reason[CONFIG_REASON_BYTES]) {
+    return load_sources(fresh, old->arguments, program, reason) &&
+           check_pairs(fresh, program, reason);
+}
+
+void config_unload(struct config *config) {
+    struct config_arguments *arguments = config->arguments;
+    config_release(config);
+    if (arguments != NULL) {
+        for (size_t i = 0; i < KEYS_MAX; i++) {
+            free(arguments->values[i]);
+        }
+        free(arguments);
     }
 }

@@ -21,6 +21,17 @@
  * set up, and database_url has the content of the file database_url_file. */
 void config_load(struct config *config, enum config_program program, int argc, char **argv);
 
+enum { CONFIG_REASON_BYTES = 512 };
+
+/* Loads it once more for a program that goes on: from the same sources as *old was, with the same
+ * command line. *fresh is zero-initialised, and is released by the caller in both cases. False, with
+ * *reason, if a source has an error. The log stays as it is. */
+bool config_load_again(struct config *fresh, const struct config *old, enum config_program program,
+                       char reason[CONFIG_REASON_BYTES]) must_check;
+
+/* Releases what config_load keeps of the command line, and the configuration. */
+void config_unload(struct config *config);
+
 /* Applies a whole file's text. On failure *line is the number of the line at fault, from 1. */
 bool config_apply_file(struct config *config, struct slice text, int *line,
                        const char **reason) must_check;

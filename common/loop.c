@@ -293,6 +293,7 @@ void loop_on_signal(struct loop *loop, void *owner, void (*on_signal)(void *owne
     sigemptyset(&wanted);
     sigaddset(&wanted, SIGTERM);
     sigaddset(&wanted, SIGINT);
+    sigaddset(&wanted, SIGHUP);
     check(sigprocmask(SIG_BLOCK, &wanted, NULL) == 0);
     check(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
     int fd = signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC);

@@ -98,6 +98,6 @@ void loop_reap(struct loop *loop);
 
 /* --- signals ----------------------------------------------------------------------------- */
 
-/* Blocks SIGTERM and SIGINT for the process and hands them to on_signal in the dispatch phase;
+/* Blocks SIGTERM, SIGINT and SIGHUP for the process and hands them to on_signal in the dispatch phase;
  * SIGPIPE is ignored. Called once. */
 void loop_on_signal(struct loop *loop, void *owner, void (*on_signal)(void *owner, int signal));

@@ -96,7 +96,7 @@ void request_parse(const struct parameters *parameters, const struct route_paths
         accept_encoding_has_gzip(slice_of(parameters->get(source, "HTTP_ACCEPT_ENCODING")));
     request->wants_position = query_says(query, "position", "1");
     request->has_heartbeat_events = query_says(query, "heartbeat", "event");
-    request->identity = identity_of(parameters->get(source, "REMOTE_USER"));
+    identity_read(&request->identity, parameters);
     request->content_type = parameters->get(source, "CONTENT_TYPE");
     request->content_length = parse_length(length);
     request->query = query;

@@ -6,10 +6,14 @@
 #include "pg.h"
 #include "publisher.h"
 
+#include <signal.h>
 #include <stdlib.h>
 
 static void on_signal(void *owner, int signal) {
-    (void)signal;
+    if (signal == SIGHUP) {
+        log_info("SIGHUP: a handler reads its configuration at its start only");
+        return;
+    }
     struct publisher **publisher = owner;
     publisher_drain(*publisher);
 }
@@ -38,6 +42,6 @@ int main(int argc, char **argv) {
     publisher_destroy(&publisher);
     loop_destroy(&loop);
     origin_rules_release(&origins);
-    config_release(&config);
+    config_unload(&config);
     return EXIT_SUCCESS;
 }

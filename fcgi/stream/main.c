@@ -5,11 +5,15 @@
 #include "log.h"
 #include "stream.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 static void on_signal(void *owner, int signal) {
-    (void)signal;
+    if (signal == SIGHUP) {
+        log_info("SIGHUP: a handler reads its configuration at its start only");
+        return;
+    }
     struct stream **stream = owner;
     stream_drain(*stream);
 }
@@ -36,6 +40,6 @@ int main(int argc, char **argv) {
     int status = stream->exit_status;
     stream_destroy(&stream);
     loop_destroy(&loop);
-    config_release(&config);
+    config_unload(&config);
     return status;
 }

@@ -86,8 +86,8 @@ def ask_position(token):
     return frame(ASK_POSITION, struct.pack("<Q", token))
 
 
-def ask_document(kind, token, limit=0):
-    return frame(ASK_DOCUMENT, struct.pack("<QBI", token, kind, limit))
+def ask_document(kind, token, limit=0, tenant=""):
+    return frame(ASK_DOCUMENT, struct.pack("<QBI", token, kind, limit) + text(tenant))
 
 
 class Reader:

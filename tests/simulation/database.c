@@ -12,7 +12,7 @@
 
 #define SERVER "1/20260220100000000000"
 
-enum { PARAMETERS_MAX = 6, PAGE_COLUMNS = 10, ROWS_MAX = 100000, NOTES_MAX = 400000 };
+enum { PARAMETERS_MAX = 7, PAGE_COLUMNS = 10, ROWS_MAX = 100000, NOTES_MAX = 400000 };
 enum { RECENT_NOTES = 200, LOCK_WAIT_MS = 10, RIGHT_GRACE_US = 1500000 };
 
 struct row {
@@ -381,9 +381,10 @@ static void put_floor(struct answer *answer, uint64_t id, const char *topic) {
     put_number(answer, id);
     put(answer, topic);
     put(answer, "t");
-    for (int column = 3; column < PAGE_COLUMNS; column++) {
+    for (int column = 3; column < PAGE_COLUMNS - 1; column++) {
         put(answer, "");
     }
+    put(answer, topic[0] == '\0' ? "" : judge_tenant);
     answer->rows++;
 }
 
@@ -397,9 +398,10 @@ static void put_row(struct answer *answer, const struct row *row, const char *to
     buf_append(&data, "", 1);
     put(answer, data.bytes);
     buf_release(&data);
-    for (int column = 5; column < PAGE_COLUMNS; column++) {
+    for (int column = 5; column < PAGE_COLUMNS - 1; column++) {
         put(answer, column == 8 ? "f" : "");
     }
+    put(answer, row->number == JUDGE_STRANGER ? judge_other_tenant() : judge_tenant);
     answer->rows++;
 }
 
@@ -438,7 +440,18 @@ static void put_end(struct answer *answer, uint64_t before) {
     answer->rows++;
 }
 
-/* $2 after, $3 up to, $4 topics, $5 rows, $6 bytes */
+/* All elements are the topics' own tenant; nobody asks for others. */
+static void check_tenants(const char *array) {
+    for (const char *at = array; at != NULL && (at = strchr(at, '"')) != NULL;) {
+        size_t length = strcspn(at + 1, "\"");
+        if (!slice_is((struct slice){at + 1, length}, judge_tenant)) {
+            die(3, "another tenant's topics are asked for: %s", array);
+        }
+        at += length + 2;
+    }
+}
+
+/* $2 after, $3 up to, $4 topics, $5 rows, $6 bytes, $7 the topics' tenants */
 static void do_page(struct pg *pg) {
     uint64_t after = strtoull(pg->parameters[1], NULL, 10);
     uint64_t up_to = pg->parameters[2] == NULL ? UINT64_MAX : strtoull(pg->parameters[2], NULL, 10);
@@ -449,13 +462,15 @@ static void do_page(struct pg *pg) {
     if (server.settings.page_rows > 0 && server.settings.page_rows < most) {
         most = server.settings.page_rows;
     }
+    check_tenants(pg->parameters[6]);
     put_floors(&pg->answer, after, pg->parameters[3]);
     put_leap(&pg->answer, after);
     for (size_t i = 0; i < server.row_count; i++) {
         const struct row *row = &server.rows[i];
         const char *name = topic_name(row->topic);
         if (row->is_pruned || row->id <= after || row->id > up_to ||
-            !array_has(pg->parameters[3], name)) {
+            !array_has(pg->parameters[3], name) ||
+            (row->number == JUDGE_STRANGER && pg->parameters[3] != NULL)) {
             continue;
         }
         bytes += row->filler_bytes + 20;
@@ -482,8 +497,9 @@ static struct slice array_at(const char *array, size_t place) {
     return element;
 }
 
-/* $2 the questions' numbers, $3 users, $4 topics: the numbers of those that are so. */
+/* $2 the questions' numbers, $3 users, $4 topics, $5 their tenants: the numbers of those that are so. */
 static void do_subscribed(struct pg *pg) {
+    check_tenants(pg->parameters[4]);
     for (size_t i = 0;; i++) {
         struct slice number = array_at(pg->parameters[1], i);
         struct slice user = array_at(pg->parameters[2], i);
@@ -619,9 +635,13 @@ void database_notify(const char *channel, const char *payload) {
 }
 
 void database_publish(int topic) {
-    char payload[128];
-    snprintf(payload, sizeof payload, "{\"topic\":\"%s\",\"data\":{\"n\":%u}}", topic_name(topic),
-             judge_published(topic, EPHEMERAL, server.note_count + 1));
+    char payload[160];
+    snprintf(payload, sizeof payload, "{\"topic\":\"%s\",\"data\":{\"n\":%d},\"tenant\":\"%s\"}",
+             topic_name(topic), JUDGE_STRANGER, judge_other_tenant());
+    database_notify("topic_broadcast_2", payload);
+    snprintf(payload, sizeof payload, "{\"topic\":\"%s\",\"data\":{\"n\":%u},\"tenant\":\"%s\"}",
+             topic_name(topic), judge_published(topic, EPHEMERAL, server.note_count + 1),
+             judge_tenant);
     database_notify("topic_broadcast_1", payload);
 }
 
@@ -631,6 +651,10 @@ void database_publish_durable(int topic, uint32_t filler_bytes) {
     }
     if (!server.is_installed || server.is_locked) {
         return;
+    }
+    if (server.row_count < ROWS_MAX - 1) {
+        server.rows[server.row_count++] =
+            (struct row){.id = ++server.last_id, .topic = topic, .number = JUDGE_STRANGER};
     }
     server.last_id += 1 + draw(3); /* a transaction that was rolled back leaves a hole */
     server.rows[server.row_count++] =
@@ -728,7 +752,8 @@ void database_set_right(int user, int topic, bool has_it) {
     }
     trace("user %d %s t%d", user, has_it ? "gets" : "loses", topic);
     if (!has_it) {
-        snprintf(payload, sizeof payload, "{\"recheck\":\"u%d\"}", user);
+        snprintf(payload, sizeof payload, "{\"recheck\":\"u%d\",\"tenant\":\"%s\"}", user,
+                 judge_tenant);
         database_notify("pgsse_hint", payload);
     }
 }

@@ -24,6 +24,7 @@ static uint32_t orders[TOPICS][KINDS][EVENTS_MAX];
 static uint32_t order_lengths[TOPICS][KINDS];
 static uint64_t moment;
 unsigned judge_violations;
+const char *judge_tenant = "";
 
 static char topic_names[TOPICS][TOPIC_NAME_BYTES] = {"ta0", "ta1", "tb2", "tb3", "u4"};
 

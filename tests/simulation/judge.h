@@ -15,6 +15,14 @@ enum judge_kind { EPHEMERAL, DURABLE, KINDS };
 /* How a topic is called: "ta0" to "u4", or otherwise. */
 enum { TOPIC_NAME_BYTES = 12 };
 const char *topic_name(int topic) must_check;
+
+/* Of the tenant that all topics of this world are of. The other one has topics of the same names, whose
+ * events no reader may get: they have the number JUDGE_STRANGER. */
+extern const char *judge_tenant;
+enum { JUDGE_STRANGER = 99999999 };
+static inline const char *judge_other_tenant(void) {
+    return judge_tenant[0] == '\0' ? "t" : "";
+}
 void topic_rename(int topic, const char *name);
 /* -1: none. */
 int topic_find(struct slice name) must_check;

@@ -67,6 +67,7 @@ static void send_request(const struct reader *reader) {
     append_parameter(&parameters, "HTTP_ACCEPT", "text/event-stream");
     append_parameter(&parameters, "HTTP_ACCEPT_ENCODING",
                      reader->takes_gzip ? "gzip, deflate, br" : "identity");
+    append_parameter(&parameters, "PGSSE_TENANT", judge_tenant);
     append_position(reader, &parameters, query);
     append_parameter(&parameters, "QUERY_STRING", query);
     append_record(&request, FCGI_BEGIN, (struct slice){"\0\1\0\0\0\0\0\0", RECORD_BYTES});

@@ -1,5 +1,7 @@
 #include "real.h"
 
+#include "judge.h"
+
 #include "broker.h"
 #include "listener.h"
 
@@ -21,7 +23,7 @@ void real_broker_destroy(struct broker **broker) {
 static struct markers order;
 
 void real_order_begin(const struct broker *set_of) {
-    markers_init(&order, INT64_MAX, NULL, 0, 0);
+    markers_init(&order, INT64_MAX, (struct slice){0}, 0);
     memcpy(order.set, set_of->journal.markers.set, sizeof order.set);
     markers_trust(&order, 0);
 }
@@ -48,7 +50,9 @@ uint64_t real_order_place(const char *id) {
 
 unsigned real_topic_slot(const char *name) {
     unsigned hash;
-    HASH_VALUE(name, strlen(name), hash);
+    char room[TOPIC_KEY_BYTES_MAX];
+    struct topic_key key = topic_key_make(room, slice_of(judge_tenant), slice_of(name));
+    TOPIC_KEY_HASH(key, hash);
     return hash % TOPICS_FLOOR_SLOTS;
 }
 

@@ -13,6 +13,7 @@ struct rig_source {
     struct source_owner owner;
     bool is_listening;
     unsigned verified; /* how often verify was called */
+    unsigned changed;  /* how often change was */
 };
 
 static unused void rig_source_nothing(struct source *source) {
@@ -20,6 +21,10 @@ static unused void rig_source_nothing(struct source *source) {
 
 static unused void rig_source_verify(struct source *source) {
     container_of(source, struct rig_source, source)->verified++;
+}
+
+static unused void rig_source_change(struct source *source) {
+    container_of(source, struct rig_source, source)->changed++;
 }
 
 static unused void rig_source_give_up(struct source *source, const char *reason) {
@@ -41,6 +46,7 @@ static unused struct source *rig_source_create(struct loop *loop, const struct c
         .start = rig_source_nothing,
         .stop = rig_source_nothing,
         .verify = rig_source_verify,
+        .change = rig_source_change,
         .settle = rig_source_nothing,
         .give_up = rig_source_give_up,
         .destroy = rig_source_destroy,
@@ -424,7 +430,7 @@ static unused void print_frame(const struct wire_frame *frame, struct buf *text)
     struct wire_event event;
     struct wire_refused refused;
     struct wire_document document;
-    struct slice user;
+    struct wire_recheck recheck;
     uint64_t token = 0; /* a frame that has a token begins with it */
     bool has_token =
         frame->type != WIRE_EVENT && frame->type != WIRE_GOODBYE && frame->type != WIRE_RECHECK;
@@ -448,8 +454,9 @@ static unused void print_frame(const struct wire_frame *frame, struct buf *text)
         buf_printf(text, "F(%u)", refused.status);
     } else if (frame->type == WIRE_DOCUMENT && wire_decode_document(frame->body, &document)) {
         buf_printf(text, "J(%u)", document.status);
-    } else if (frame->type == WIRE_RECHECK && wire_decode_recheck(frame->body, &user)) {
-        buf_printf(text, "X(%.*s)", (int)user.length, user.at);
+    } else if (frame->type == WIRE_RECHECK && wire_decode_recheck(frame->body, &recheck)) {
+        buf_printf(text, "X(%.*s%s%.*s)", (int)recheck.tenant.length, recheck.tenant.at,
+                   recheck.tenant.length > 0 ? "/" : "", (int)recheck.user.length, recheck.user.at);
     } else if (frame->type == WIRE_GOODBYE) {
         buf_append_text(text, "GOODBYE");
     } else {

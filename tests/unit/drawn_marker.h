@@ -33,7 +33,7 @@ static inline void foreign_marker(const struct markers *markers, const char *ran
     struct markers other;
     snprintf(head, sizeof head, "{\"marker\":\"%.13s\",\"set\":\"%.16s\"", random, markers->set);
     complete_marker(head, pid, at_us, payload);
-    markers_init(&other, 0, NULL, 0, 0);
+    markers_init(&other, 0, (struct slice){0}, 0);
     markers_trust(&other, 0);
     memcpy(other.set, markers->set, sizeof other.set);
     assert_int_equal(markers_hear(&other, slice_of(payload), pid, 0), MARKER_FOREIGN);

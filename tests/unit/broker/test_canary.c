@@ -129,11 +129,10 @@ static void connect_to(struct pg *pg) {
 /* All channels, as Postgres names them. */
 static const char *channels_of(void) {
     static char text[1024];
-    size_t length = 0;
-    for (size_t i = 0; i < CHANNELS_MAX; i++) {
-        length += (size_t)snprintf(text + length, sizeof text - length, "%s%s", i > 0 ? " " : "",
-                                   rig.broker->channels.names[i]);
-    }
+    struct buf names = {0};
+    channels_print_names(&rig.broker->channels, &names);
+    snprintf(text, sizeof text, "%.*s", (int)names.length, names.bytes);
+    buf_release(&names);
     return text;
 }
 

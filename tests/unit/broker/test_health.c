@@ -23,7 +23,7 @@ static void on_health(struct health_request *request, uint16_t status, struct sl
 }
 
 static void ask_as(struct asker *asker, enum document_scope scope, uint32_t limit) {
-    struct health_question question = {WIRE_FULL_HEALTH, scope, limit};
+    struct health_question question = {WIRE_FULL_HEALTH, scope, limit, ""};
     health_ask(&rig.broker->health, &asker->request, &question, on_health);
 }
 
@@ -263,7 +263,7 @@ static void test_handler_asks_again(void **state) {
     struct wire_document answer;
     rig_begin_served();
     for (uint32_t i = 1; i <= 1000; i++) {
-        struct wire_ask_document question = {i, WIRE_FULL_HEALTH, 5};
+        struct wire_ask_document question = {i, WIRE_FULL_HEALTH, 5, {0}};
         peer_send(&peer, wire_encode_ask_document(&question));
     }
     send_report(&peer, expect_question(&peer), true);
@@ -373,7 +373,7 @@ static void test_names_are_escaped(void **state) {
 
 /* Over the wire, as a client of a handler asks. */
 static void test_handler_asks(void **state) {
-    struct wire_ask_document question = {77, WIRE_FULL_HEALTH, 5};
+    struct wire_ask_document question = {77, WIRE_FULL_HEALTH, 5, {0}};
     struct wire_document answer;
     rig_begin_served();
     peer_send(&peer, wire_encode_ask_document(&question));
@@ -386,7 +386,7 @@ static void test_handler_asks(void **state) {
 
 /* The handler that asked is gone before the answer. */
 static void test_handler_asks_and_goes(void **state) {
-    struct wire_ask_document question = {77, WIRE_FULL_HEALTH, 5};
+    struct wire_ask_document question = {77, WIRE_FULL_HEALTH, 5, {0}};
     rig_begin();
     peer_connect(&peer);
     peer_send(&peer, wire_encode_ask_document(&question));
@@ -395,7 +395,40 @@ static void test_handler_asks_and_goes(void **state) {
     assert_true(TAILQ_EMPTY(&rig.broker->health.requests));
 }
 
-RUN_TESTS(TEST(test_without_handlers), TEST(test_waits_for_all_handlers),
+static void ask_of(struct asker *asker, const char *tenant, enum wire_document_kind kind) {
+    struct health_question question = {kind, DOCUMENT_PUBLIC, 10, ""};
+    snprintf(question.tenant, sizeof question.tenant, "%s", tenant);
+    health_ask(&rig.broker->health, &asker->request, &question, on_health);
+}
+
+/* Each sees its own topics only; "" sees all, with their tenants. */
+static void test_tenants(void **state) {
+    static struct asker askers[4]; /* zero */
+    rig_begin();
+    rig_listen();
+    rig_notify("{\"topic\":\"x\",\"data\":1}");
+    rig_notify("{\"topic\":\"y\",\"data\":1,\"tenant\":\"a\"}");
+    rig_notify("{\"topic\":\"z\",\"data\":1,\"tenant\":\"b\"}");
+    ask_of(&askers[0], "", WIRE_FULL_HEALTH);
+    ask_of(&askers[1], "a", WIRE_FULL_HEALTH);
+    ask_of(&askers[2], "none", WIRE_FULL_HEALTH);
+    ask_of(&askers[3], "b", WIRE_STREAM_STATS);
+    run_round();
+    run_round();
+    assert_true(says(&askers[0], "\"topic\":\"x\",\"subscribers\""));
+    assert_true(says(&askers[0], "\"topic\":\"y\",\"tenant\":\"a\""));
+    assert_true(says(&askers[0], "\"topic\":\"z\",\"tenant\":\"b\""));
+    assert_true(says(&askers[1], "\"topic\":\"y\""));
+    assert_false(says(&askers[1], "\"x\"") || says(&askers[1], "\"z\""));
+    assert_true(says(&askers[2], "\"topics\":[]"));
+    assert_true(says(&askers[3], "\"active_topics\":0"));
+    for (size_t i = 0; i < length_of(askers); i++) {
+        assert_int_equal(askers[i].count, 1);
+        buf_release(&askers[i].document);
+    }
+}
+
+RUN_TESTS(TEST(test_tenants), TEST(test_without_handlers), TEST(test_waits_for_all_handlers),
           TEST(test_does_not_wait_for_ever), TEST(test_handler_that_goes_is_not_awaited),
           TEST(test_late_handler_does_not_answer_for_others), TEST(test_one_round_for_all),
           TEST(test_pause), TEST(test_pause_ends), TEST(test_given_up),

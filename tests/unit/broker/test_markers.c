@@ -5,10 +5,10 @@
 
 enum { PID = 4711, MEMORY_MS = 1000 };
 
-static const char *const channels[] = {"pgsse_marker", "topic_broadcast_0"};
+static const struct slice channels = LITERAL("pgsse_marker\ntopic_broadcast_0\n");
 
 static void begin(struct markers *markers) {
-    markers_init(markers, MEMORY_MS, channels, length_of(channels), 0);
+    markers_init(markers, MEMORY_MS, channels, 0);
     markers_trust(markers, DRAWN_MARKER_US);
 }
 
@@ -224,8 +224,8 @@ static void test_own_name_from_another_backend(void **state) {
 }
 
 static void test_set_depends_on_the_channels(void **state) {
-    static const char *const other[] = {"pgsse_marker", "topic_broadcast_1"};
-    static const char *const joined[] = {"pgsse_markertopic_broadcast_0"};
+    static const struct slice other = LITERAL("pgsse_marker\ntopic_broadcast_1\n");
+    static const struct slice joined = LITERAL("pgsse_markertopic_broadcast_0\n");
     struct markers a;
     struct markers b;
     struct markers c;
@@ -233,8 +233,8 @@ static void test_set_depends_on_the_channels(void **state) {
     char payload[DRAWN_MARKER_BYTES];
     begin(&a);
     begin(&same);
-    markers_init(&b, MEMORY_MS, other, length_of(other), 0);
-    markers_init(&c, MEMORY_MS, joined, length_of(joined), 0);
+    markers_init(&b, MEMORY_MS, other, 0);
+    markers_init(&c, MEMORY_MS, joined, 0);
     assert_string_equal(a.set, same.set);
     assert_string_not_equal(a.set, b.set);
     assert_string_not_equal(a.set, c.set);
@@ -473,7 +473,7 @@ static void test_nothing_is_trusted_before_the_clock_is_known(void **state) {
     char payload[DRAWN_MARKER_BYTES];
     char name[MARKER_BYTES + 1];
     uint64_t place;
-    markers_init(&markers, MEMORY_MS, channels, length_of(channels), 0);
+    markers_init(&markers, MEMORY_MS, channels, 0);
     for (int round = 0; round < 2; round++) {
         foreign_marker(&markers, "abcdefghijklm", PID, INT64_MAX, payload, name);
         assert_int_equal(hear(&markers, payload, PID, 0), MARKER_EARLY);
@@ -690,13 +690,14 @@ static void test_two_brokers_that_hear_all(void **state) {
 
 /* They count different notifications: neither knows the other's positions. */
 static void test_two_brokers_with_different_channels(void **state) {
-    static const char *const other[] = {"pgsse_marker", "topic_broadcast_0", "topic_broadcast_1"};
+    static const struct slice other =
+        LITERAL("pgsse_marker\ntopic_broadcast_0\ntopic_broadcast_1\n");
     struct markers a;
     struct markers b;
     char payload[DRAWN_MARKER_BYTES];
     uint64_t place;
     begin(&a);
-    markers_init(&b, MEMORY_MS, other, length_of(other), 0);
+    markers_init(&b, MEMORY_MS, other, 0);
     draw_marker(&a, PID, payload);
     assert_int_equal(hear(&a, payload, PID, 0), MARKER_OWN);
     assert_int_equal(hear(&b, payload, PID, 0), MARKER_BAD);

@@ -54,6 +54,49 @@ static void test_longer_list(void **state) {
     expect_and_end(&longest, "200", TWO);
 }
 
+static struct visit visit_as(const char *tenant, const char *uri) {
+    return VISIT("GET", uri, "", "PGSSE_TENANT", tenant);
+}
+
+static uint64_t hear_question_of(const char *tenant, enum wire_document_kind kind) {
+    struct wire_ask_document question;
+    assert_true(wire_decode_ask_document(broker_hear(WIRE_ASK_DOCUMENT), &question));
+    expect_text(question.tenant, tenant);
+    assert_int_equal(question.kind, kind);
+    return question.token;
+}
+
+/* Nobody gets another tenant's answer. The one that has waited longest is asked for next. */
+static void test_tenants(void **state) {
+    handler_begin();
+    struct visit first = visit_as("a", "/healthz");
+    uint64_t token = hear_question_of("a", WIRE_FULL_HEALTH);
+    struct visit others[] = {visit_as("b", "/healthz"), visit_as("", "/healthz"),
+                             visit_as("a", "/healthz"), visit_as("b", "/healthz")};
+    broker_expect_silence();
+    say_document(token, LITERAL("{\"for\":\"a\"}"));
+    expect_and_end(&first, "200", "{\"for\":\"a\"}");
+    expect_and_end(&others[2], "200", "{\"for\":\"a\"}");
+    say_document(hear_question_of("b", WIRE_FULL_HEALTH), LITERAL("{\"for\":\"b\"}"));
+    expect_and_end(&others[0], "200", "{\"for\":\"b\"}");
+    expect_and_end(&others[3], "200", "{\"for\":\"b\"}");
+    say_document(hear_question_of("", WIRE_FULL_HEALTH), LITERAL("{\"for\":\"\"}"));
+    expect_and_end(&others[1], "200", "{\"for\":\"\"}");
+    broker_expect_silence();
+}
+
+/* What is the same for all is asked once. */
+static void test_what_is_no_tenants(void **state) {
+    handler_begin();
+    struct visit visits[] = {visit_as("a", "/health"), visit_as("b", "/health"),
+                             visit_as("", "/health")};
+    say_document(hear_question_of("", WIRE_SHORT_HEALTH), LITERAL("{}"));
+    for (size_t i = 0; i < length_of(visits); i++) {
+        expect_and_end(&visits[i], "200", "{}");
+    }
+    broker_expect_silence();
+}
+
 static void test_too_many(void **state) {
     struct visit visits[SHARED_QUESTION_LARGE_WAITING_MAX];
     handler_begin();
@@ -218,7 +261,8 @@ static void test_no_heartbeat_in_an_answer(void **state) {
     end_many(visits);
 }
 
-RUN_TESTS(TEST(test_one_question_for_all), TEST(test_longer_list), TEST(test_too_many),
-          TEST(test_given_up), TEST(test_closed_in_that_turn), TEST(test_no_heartbeat_in_an_answer),
+RUN_TESTS(TEST(test_tenants), TEST(test_what_is_no_tenants), TEST(test_one_question_for_all),
+          TEST(test_longer_list), TEST(test_too_many), TEST(test_given_up),
+          TEST(test_closed_in_that_turn), TEST(test_no_heartbeat_in_an_answer),
           TEST(test_positions), TEST(test_answers_are_spread),
           TEST(test_unread_documents_are_bounded))

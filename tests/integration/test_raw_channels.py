@@ -1,0 +1,113 @@
+"""Raw channels: what an existing trigger sends with NOTIFY is an event, unchanged."""
+
+import json
+
+import pytest
+
+import program
+from waiting import wait_for
+
+CHANNELS = 'orders, cache_invalidate -> cache, "Weird.Name" -> weird, "say ""hi""" -> quoted'
+
+
+@pytest.fixture(name="world")
+def fixture_world(deploy, database):
+    world = deploy(database.url, channels=CHANNELS)
+    world.database = database
+    return world.start()
+
+
+@pytest.mark.parametrize("statement, topic, data", [
+    ("NOTIFY orders, 'some text'", "orders", "some text"),
+    ("NOTIFY Orders, '{\"a\": [1,  2.0]}'", "orders", '{"a": [1,  2.0]}'),
+    ("NOTIFY orders", "orders", ""),
+    ("NOTIFY orders, '{\"topic\":\"cache\",\"data\":1}'", "orders", '{"topic":"cache","data":1}'),
+    ("NOTIFY cache_invalidate, '7'", "cache", "7"),
+    ("NOTIFY \"Weird.Name\", 'größe'", "weird", "größe"),
+    ("NOTIFY \"say \"\"hi\"\"\", 'hi'", "quoted", "hi"),
+    ("SELECT pg_notify('orders', E'one\\ntwo\\r\\nthree')", "orders", "one\ntwo\nthree"),
+    ("SELECT pg_notify('orders', E'x\\n\\nevent: close\\ndata: {}')", "orders",
+     "x\n\nevent: close\ndata: {}"),
+    ("SELECT pg_notify('orders', repeat('x', 7999))", "orders", "x" * 7999),
+    ("NOTIFY orders, '{\"tenant\":\"acme\"}'", "orders", '{"tenant":"acme"}'),
+])
+def test_text_is_sent_as_it_is(world, statement, topic, data):
+    stream = world.stream(topic)
+    world.database.execute(statement)
+    world.database.publish(topic, "last")
+    event = stream.next_event()
+    assert (event.data, event.event) == (data, "message")
+    assert stream.next_event().data == '"last"'
+
+
+def test_other_channels_are_not_heard(world):
+    stream = world.stream("orders")
+    before = world.totals()["bad_notifications"]
+    for channel in ('"Orders"', "orders_", "orders2", "weird", "cache", '"weird.name"'):
+        world.database.execute(f"NOTIFY {channel}, 'no'")
+    world.database.publish("orders", "last")
+    assert stream.next_event().data == '"last"'
+    assert world.totals()["bad_notifications"] == before
+
+
+def test_in_the_other_tenants_nothing_is_heard(world):
+    handler = world.streams[0]
+    stream = world.keep(handler.connect())
+    stream.ask("GET", "/events", PGSSE_TENANT="acme").read_headers()
+    stream.next_block()
+    world.database.execute("NOTIFY orders, 'no'")
+    world.database.publish("orders", "yes", tenant="acme")
+    assert stream.next_event().data == '"yes"'
+
+
+def test_they_are_replayed_and_counted(world):
+    stream = world.stream("orders")
+    world.database.execute("NOTIFY orders, '1'")
+    first = stream.next_event()
+    for number in (2, 3):
+        world.database.execute(f"NOTIFY orders, '{number}'")
+    back = world.stream("orders", {"Last-Event-ID": first.id})
+    assert [back.next_event().data for _ in range(2)] == ["2", "3"]
+    assert world.topic("orders")["published"] == 3
+
+
+def test_a_trigger_of_before(world):
+    world.database.execute(
+        "CREATE TABLE stock (id integer);"
+        "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        "    PERFORM pg_notify('orders', row_to_json(NEW)::text); RETURN NULL; END $$;"
+        "CREATE TRIGGER tell AFTER INSERT ON stock FOR EACH ROW EXECUTE FUNCTION tell();")
+    stream = world.stream("orders")
+    world.database.execute("INSERT INTO stock VALUES (7)")
+    assert json.loads(stream.next_event().data) == {"id": 7}
+
+
+def test_bytes_that_are_no_utf8(deploy, cluster):
+    """Only a database in SQL_ASCII takes them."""
+    database = cluster.create_database(
+        "ENCODING 'SQL_ASCII' LOCALE 'C'")
+    world = deploy(database.url, channels="orders").start()
+    stream = world.stream("orders")
+    database.execute("SELECT pg_notify('orders', E'a\\377b\\303'), pg_notify('orders', 'sound')")
+    assert [stream.next_event().data for _ in range(2)] == ["a\ufffdb\ufffd", "sound"]
+    world.wait_totals(repaired_notifications=1, bad_notifications=0)
+
+
+@pytest.mark.parametrize("channels, names", [
+    ("orders,", "''"), ("a, Orders, orders -> x", "'orders -> x'"), ("pgsse_marker", "'pgsse_marker'"),
+    ("topic_broadcast_3 -> x", "'topic_broadcast_3 -> x'"), ("forge_events", "'forge_events'"),
+    ("Weird.Name", "'Weird.Name'"), ("x" * 64, "63 bytes"), ("a -> b*", "'a -> b*'"),
+    ('"a', "not closed"), ("a\x01b", "a"),
+])
+def test_an_error_at_start_names_the_entry(deploy, database, channels, names):
+    world = deploy(database.url)
+    broker = world.spawn_broker(channels=channels)
+    broker.expected = {78}
+    wait_for(lambda: not broker.is_running(), "it has ended")
+    assert "channels" in broker.log() and names in broker.log()
+
+
+def test_print_config():
+    status, out, _ = program.run([program.BROKER, "--print-config"],
+                                 env=program.environment(PGSSE_CHANNELS=CHANNELS))
+    assert status == 0 and f"channels = {CHANNELS}\n" in out
