@@ -20,25 +20,30 @@ static bool is_of_client(const struct walk *walk) {
     return walk->topics != NULL;
 }
 
-static bool next_topic(const struct walk *walk, struct walk_name *name) {
-    if (name->next == walk->topic_count) {
-        return false;
-    }
-    name->topic = walk->topics[name->next];
-    name->losses_told = &walk->losses_told[name->next];
-    name->next++;
+static bool be_at(struct walk_name *name, struct topic *topic, uint64_t *losses_told) {
+    check(topic != NULL);
+    name->topic = topic;
+    name->losses_told = losses_told;
     return true;
 }
 
-static bool next_interest(const struct walk *walk, struct walk_name *name) {
-    name->interest = name->interest == NULL ? LIST_FIRST(&walk->delivery->interests)
-                                            : LIST_NEXT(name->interest, of_delivery);
-    if (name->interest == NULL) {
+static bool next_topic(const struct walk *walk, struct walk_name *name) {
+    size_t i = name->next;
+    if (i == walk->topic_count) {
         return false;
     }
-    name->topic = name->interest->topic;
-    name->losses_told = &name->interest->losses_told;
-    return true;
+    name->next++;
+    return be_at(name, walk->topics[i], &walk->losses_told[i]);
+}
+
+static bool next_interest(const struct walk *walk, struct walk_name *name) {
+    struct interest *interest = name->interest == NULL ? LIST_FIRST(&walk->delivery->interests)
+                                                       : LIST_NEXT(name->interest, of_delivery);
+    if (interest == NULL) {
+        return false;
+    }
+    name->interest = interest;
+    return be_at(name, interest->topic, &interest->losses_told);
 }
 
 /* name: zero-initialised, before the first. False after the last. */
