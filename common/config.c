@@ -15,6 +15,7 @@ enum config_type {
     CONFIG_MILLISECONDS, /* the same, but a bare number means milliseconds */
     CONFIG_LOG_LEVEL,
     CONFIG_SLOW_CLIENT,
+    CONFIG_SWITCH, /* off or on */
 };
 
 struct config_key {
@@ -108,6 +109,8 @@ static const struct config_key keys[] = {
         "how long a publish waits for Postgres before it is answered 503"),
     KEY(channels, CONFIG_TEXT, BROKER, "", 0, 0,
         "raw channels whose notifications are events: orders, cache_invalidate -> cache, \"Weird.Name\" -> weird"),
+    KEY(forge_events, CONFIG_SWITCH, BROKER, "off", 0, 0,
+        "notifications on the channel forge_events are events, each of the tenant that it names"),
     KEY(canary_interval, CONFIG_SECONDS, BROKER, "10s", SECOND / 10, 3600 * SECOND,
         "how often the broker sends a marker through Postgres to itself"),
     KEY(canary_timeout, CONFIG_SECONDS, BROKER, "5s", SECOND / 10, 3600 * SECOND,
@@ -144,12 +147,16 @@ static const struct config_key keys[] = {
 
 /* Types whose values are words: the words in the order of their enums, ended by NULL. */
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
+static const char *const switches[] = {"off", "on", NULL};
 static const char *const slow_clients[] = {
     [CONFIG_SLOW_REFRESH] = "refresh", [CONFIG_SLOW_DISCONNECT] = "disconnect", NULL};
 
 /* The words of a type; NULL if its values are not words. */
 static const char *const *words_of(enum config_type type) {
-    return type == CONFIG_LOG_LEVEL ? log_levels : type == CONFIG_SLOW_CLIENT ? slow_clients : NULL;
+    return type == CONFIG_LOG_LEVEL     ? log_levels
+           : type == CONFIG_SLOW_CLIENT ? slow_clients
+           : type == CONFIG_SWITCH      ? switches
+                                        : NULL;
 }
 
 /* --- one value --------------------------------------------------------------------------- */
@@ -248,6 +255,7 @@ static bool parse_scaled(const char *text, const struct config_key *key, int64_t
     case CONFIG_PATH:
     case CONFIG_LOG_LEVEL:
     case CONFIG_SLOW_CLIENT:
+    case CONFIG_SWITCH:
         break;
     }
     return has_unit && !__builtin_mul_overflow(*value, factor, value);
@@ -286,6 +294,7 @@ static void describe_limits(const struct config_key *key, char *text, size_t siz
         [CONFIG_MILLISECONDS] = "a number of milliseconds, or with ms, s, min, h, d",
         [CONFIG_LOG_LEVEL] = "error, warning, info or debug",
         [CONFIG_SLOW_CLIENT] = "refresh or disconnect",
+        [CONFIG_SWITCH] = "off or on",
     };
     if (key->max == 0) {
         snprintf(text, size, "%s", shapes[key->type]);
@@ -430,6 +439,7 @@ static void print_value(const struct config_key *key, const struct config *confi
         return;
     case CONFIG_LOG_LEVEL:
     case CONFIG_SLOW_CLIENT:
+    case CONFIG_SWITCH:
         snprintf(text, size, "%s", words_of(key->type)[value]);
         return;
     }
