@@ -165,6 +165,18 @@ static void hear_event(struct broker *broker, const char *channel, struct slice 
     }
 }
 
+/* The schema's version 2 sent hints there: see schema.h. */
+static void hear_forge(struct broker *broker, const char *channel, struct slice text) {
+    struct event event;
+    const char *reason;
+    (void)table_ask_reading(&broker->journal.table);
+    if (event_parse_forge(&broker->parser, text, &event, &reason)) {
+        broker_publish(broker, &event, ENTRY_EPHEMERAL);
+    } else {
+        note_bad(broker, channel, reason);
+    }
+}
+
 static void hear_raw(struct broker *broker, const struct channel *channel, struct slice text) {
     struct event event;
     if (event_of_text(&broker->parser, channel_topic(channel), text, &event)) {
@@ -188,6 +200,9 @@ static void hear(struct broker *broker, const struct channel *channel, struct sl
         return;
     case CHANNEL_HINTS:
         hear_hint(broker, text);
+        return;
+    case CHANNEL_FORGE:
+        hear_forge(broker, channel->name, text);
         return;
     case CHANNEL_RAW:
         hear_raw(broker, channel, text);
@@ -439,7 +454,8 @@ struct broker *broker_create(struct loop *loop, const struct config *config,
     broker->loop = loop;
     broker->config = config;
     char reason[CHANNELS_REASON_BYTES];
-    check(channels_parse(&broker->channels, config->channels, reason)); /* main has checked it */
+    check(channels_parse(&broker->channels, config->channels, config->forge_events != 0,
+                         reason)); /* main has checked it */
     broker->source = create_source(loop, config, &broker->channels, &owner);
     journal_begin(broker);
     condition_init(&broker->condition, loop, config);

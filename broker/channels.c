@@ -20,7 +20,7 @@ static struct channel *add(struct channels *channels, enum channel_kind kind, st
     return channel;
 }
 
-static void add_own(struct channels *channels) {
+static void add_own(struct channels *channels, bool has_forge) {
     for (unsigned i = 0; i < TOPIC_CHANNELS; i++) {
         char name[TOPIC_CHANNEL_BYTES];
         topic_channel_at(i, name);
@@ -28,7 +28,8 @@ static void add_own(struct channels *channels) {
     }
     (void)add(channels, CHANNEL_MARKERS, slice_of(CHANNEL_OF_MARKERS));
     (void)add(channels, CHANNEL_HINTS, slice_of(SCHEMA_HINT_CHANNEL));
-    (void)add(channels, CHANNEL_HINTS, slice_of(SCHEMA_OLD_HINT_CHANNEL));
+    (void)add(channels, has_forge ? CHANNEL_FORGE : CHANNEL_HINTS,
+              slice_of(SCHEMA_OLD_HINT_CHANNEL));
 }
 
 /* --- the list of raw channels ----------------------------------------------------------------- */
@@ -237,7 +238,7 @@ static bool parse_entries(struct channels *channels, struct slice text, struct s
     return true;
 }
 
-bool channels_parse(struct channels *channels, const char *raw, char *reason) {
+bool channels_parse(struct channels *channels, const char *raw, bool has_forge, char *reason) {
     struct slice text = slice_of(raw);
     struct slice entry = {0};
     const char *wrong = NULL;
@@ -251,7 +252,7 @@ bool channels_parse(struct channels *channels, const char *raw, char *reason) {
     }
     struct channels parsed = {0};
     parsed.list = must_zalloc((CHANNELS_OWN + count) * sizeof *parsed.list);
-    add_own(&parsed);
+    add_own(&parsed, has_forge);
     if (!parse_entries(&parsed, text, &entry, &wrong)) {
         snprintf(reason, CHANNELS_REASON_BYTES, "'%.*s': %s",
                  (int)(entry.length < 200 ? entry.length : 200), entry.at, wrong);
@@ -338,6 +339,7 @@ void channels_print_set(const struct channels *channels, struct buf *out) {
             buf_append_slice(out, channel_topic(channel).bytes);
             buf_append_text(out, " ");
         }
+        buf_append_text(out, channel->kind == CHANNEL_FORGE ? "events " : "");
         buf_printf(out, "%s\n", channel->name);
     }
 }

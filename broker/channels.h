@@ -20,7 +20,7 @@ enum {
     CHANNELS_REASON_BYTES = 512,
 };
 
-enum channel_kind { CHANNEL_TOPICS, CHANNEL_MARKERS, CHANNEL_HINTS, CHANNEL_RAW };
+enum channel_kind { CHANNEL_TOPICS, CHANNEL_MARKERS, CHANNEL_HINTS, CHANNEL_FORGE, CHANNEL_RAW };
 
 struct channel {
     enum channel_kind kind;
@@ -35,9 +35,11 @@ struct channels {
     struct channel *list; /* owned; sorted by the bytes of their names */
 };
 
-/* Our own and those of the text. False, with *reason (of CHANNELS_REASON_BYTES) that names the entry,
+/* Our own and those of the text. has_forge: what comes on forge_events are events (see event.h), and not
+ * hints only. False, with *reason (of CHANNELS_REASON_BYTES) that names the entry,
  * if the text is no list of raw channels; *channels is then as it was. */
-bool channels_parse(struct channels *channels, const char *raw, char *reason) must_check;
+bool channels_parse(struct channels *channels, const char *raw, bool has_forge,
+                    char *reason) must_check;
 void channels_release(struct channels *channels);
 
 /* NULL: it is none of them. */

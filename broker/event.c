@@ -195,6 +195,51 @@ bool event_parse(struct event_parser *parser, struct slice text, struct event *e
     return true;
 }
 
+/* In the order of the struct of the envelope's members that they stand for. */
+static bool parse_forge_object(struct slice text, struct members *members, const char **reason) {
+    struct json_value document;
+    struct json_error error;
+    struct json_value key;
+    struct json_value value;
+    if (text.length > EVENT_BYTES_MAX || !json_parse(text, &document, &error) ||
+        document.type != JSON_OBJECT) {
+        *reason = "not a JSON object";
+        return false;
+    }
+    struct json_members iterator = {.object = document.text};
+    while (json_next_member(&iterator, &key, &value)) {
+        if (json_string_is(key, "channel")) {
+            members->topic = value;
+        } else if (json_string_is(key, "tenant_id")) {
+            members->tenant = value;
+        } else if (json_string_is(key, "payload")) {
+            members->data = value;
+        } else if (json_string_is(key, "type")) {
+            members->event = value;
+        }
+    }
+    return true;
+}
+
+bool event_parse_forge(struct event_parser *parser, struct slice text, struct event *event,
+                       const char **reason) {
+    struct members members = {0};
+    struct sse_event sse = {0};
+    if (!parse_forge_object(text, &members, reason)) {
+        return false;
+    }
+    if (is_absent(members.tenant) || slice_is(members.tenant.text, "\"\"")) {
+        *reason = "\"tenant_id\" is missing";
+        return false;
+    }
+    if (!read_names(parser, &members, reason) || !read_data(parser, &members, reason)) {
+        return false;
+    }
+    build(parser, &sse, event);
+    event->is_text = false;
+    return true;
+}
+
 bool event_of_text(struct event_parser *parser, struct topic_key topic, struct slice text,
                    struct event *event) {
     struct sse_event sse = {0};

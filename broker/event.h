@@ -64,6 +64,12 @@ bool event_parse(struct event_parser *parser, struct slice text, struct event *e
                  const char **reason) must_check;
 bool event_from_row(struct event_parser *parser, const struct event_row *row, struct event *event,
                     const char **reason) must_check;
+/* The notification of an existing publisher: {"channel":"<topic>","tenant_id":"<tenant>","payload":<any
+ * JSON>}, and optionally "type", which is an event's type. The tenant must be given, and is not "".
+ * False, with *reason, when it is no event. */
+bool event_parse_forge(struct event_parser *parser, struct slice text, struct event *event,
+                       const char **reason) must_check;
+
 /* The notification of a raw channel: its text is sent as it is, JSON or not. Returns true if some
  * bytes were no UTF-8, and became U+FFFD. topic is borrowed by the event. */
 bool event_of_text(struct event_parser *parser, struct topic_key topic, struct slice text,

@@ -44,7 +44,7 @@ static void check_hook(const char *program) {
 static void check_channels(const char *text) {
     struct channels channels = {0};
     char reason[CHANNELS_REASON_BYTES];
-    if (!channels_parse(&channels, text, reason)) {
+    if (!channels_parse(&channels, text, false, reason)) {
         die(CONFIG_EXIT_STATUS, "channels: %s", reason);
     }
     channels_release(&channels);

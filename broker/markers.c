@@ -61,7 +61,8 @@ static void write_from_private(struct markers *markers, int64_t now_ms) {
 }
 
 static void set_set(struct markers *markers, struct slice set) {
-    uint64_t hash = fnv1a_64(14695981039346656037u, slice_of(counting_version));
+    const struct slice version = {counting_version, sizeof counting_version - 1};
+    uint64_t hash = fnv1a_64(14695981039346656037u, version);
     snprintf(markers->set, sizeof markers->set, "%016" PRIx64, fnv1a_64(hash, set));
 }
 

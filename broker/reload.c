@@ -3,7 +3,8 @@
 #include "config_load.h"
 
 static bool is_applied(const char *name) {
-    return strcmp(name, "channels") == 0 || strcmp(name, "log_level") == 0;
+    return strcmp(name, "channels") == 0 || strcmp(name, "forge_events") == 0 ||
+           strcmp(name, "log_level") == 0;
 }
 
 static void name_the_others(const struct config *config, const struct config *fresh) {
@@ -35,7 +36,7 @@ void reload(struct broker *broker) {
     _Static_assert((int)CONFIG_REASON_BYTES >= (int)CHANNELS_REASON_BYTES, "it has room for both");
     if (!config_load_again(&fresh, broker->config, CONFIG_BROKER, reason)) {
         log_error("the configuration cannot be used, the old one goes on: %s", reason);
-    } else if (!channels_parse(&channels, fresh.channels, reason)) {
+    } else if (!channels_parse(&channels, fresh.channels, fresh.forge_events != 0, reason)) {
         log_error("the configuration cannot be used, the old one goes on: channels: %s", reason);
     } else {
         apply(broker, &fresh, &channels);

@@ -111,6 +111,8 @@ static const struct config_key keys[] = {
         "how long a publish waits for Postgres before it is answered 503"),
     KEY(channels, CONFIG_TEXT, BROKER, "", 0, 0,
         "raw channels whose notifications are events: orders, cache_invalidate -> cache, \"Weird.Name\" -> weird"),
+    KEY(forge_events, CONFIG_SWITCH, BROKER, "off", 0, 0,
+        "notifications on the channel forge_events are events, each of the tenant that it names"),
     KEY(canary_interval, CONFIG_SECONDS, BROKER, "10s", SECOND / 10, 3600 * SECOND,
         "how often the broker sends a marker through Postgres to itself"),
     KEY(canary_timeout, CONFIG_SECONDS, BROKER, "5s", SECOND / 10, 3600 * SECOND,

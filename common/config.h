@@ -63,6 +63,7 @@ struct config {
     int64_t max_notify_bytes;
     int64_t publish_timeout;
     char *channels;
+    int64_t forge_events;
     int64_t canary_interval;
     int64_t canary_timeout;
     int64_t table_poll;

@@ -111,3 +111,47 @@ def test_print_config():
     status, out, _ = program.run([program.BROKER, "--print-config"],
                                  env=program.environment(PGSSE_CHANNELS=CHANNELS))
     assert status == 0 and f"channels = {CHANNELS}\n" in out
+
+
+TENANT = "8b5f2c1e-8a4e-4a53-9a1b-0f6f3d2c1b0a"
+
+
+def open_as(world, tenant, path="/topics/alpha/events"):
+    stream = world.keep(world.streams[0].connect())
+    stream.ask("GET", path, PGSSE_TENANT=tenant).read_headers()
+    assert stream.status == 200
+    stream.next_block()
+    return stream
+
+
+def forge(world, **members):
+    world.database.execute("SELECT pg_notify('forge_events', %s)", (json.dumps(members),))
+
+
+def test_forge_events(deploy, database):
+    world = deploy(database.url, forge_events="on")
+    world.database = database
+    world.start()
+    streams = [open_as(world, tenant) for tenant in (TENANT, "", "other")]
+    bad = [{"channel": "alpha", "payload": 1}, {"channel": "alpha", "tenant_id": "", "payload": 1},
+           {"channel": "alpha", "tenant_id": "a b", "payload": 1}, {"tenant_id": TENANT, "payload": 1},
+           {"channel": "alpha", "tenant_id": TENANT}, {"channel": "alpha*", "tenant_id": TENANT, "payload": 1},
+           {"channel": "alpha", "tenant_id": TENANT, "payload": {}, "type": "close"},
+           {"channel": "alpha", "tenant_id": TENANT, "payload": {}, "type": "refresh"}]
+    for members in bad:
+        forge(world, **members)
+    world.wait_totals(bad_notifications=len(bad))
+    forge(world, channel="alpha", tenant_id=TENANT, payload={"n": 1}, type="paid")
+    event = streams[0].next_event()
+    assert (event.event, event.data) == ("paid", '{"n":1}')
+    for stream, tenant in zip(streams[1:], ("", "other")):
+        database.publish("alpha", "own", tenant=tenant)
+        assert stream.next_event().data == '"own"'
+
+
+def test_forge_events_are_off(world):
+    stream = open_as(world, TENANT)
+    forge(world, channel="alpha", tenant_id=TENANT, payload=1)
+    world.database.publish("alpha", "last", tenant=TENANT)
+    assert stream.next_event().data == '"last"'
+    assert world.totals()["bad_notifications"] == 0

@@ -9,7 +9,7 @@ static void expect_raw(const char *text, const char *wanted) {
     struct channels channels = {0};
     struct buf got = {0};
     char reason[CHANNELS_REASON_BYTES] = "";
-    if (!channels_parse(&channels, text, reason)) {
+    if (!channels_parse(&channels, text, false, reason)) {
         fail_msg("%s: %s", text, reason);
     }
     for (size_t i = 0; i < channels.count; i++) {
@@ -108,7 +108,7 @@ static void test_bad(void **state) {
     for (size_t i = 0; i < length_of(cases); i++) {
         struct channels channels = {0};
         char reason[CHANNELS_REASON_BYTES] = "";
-        if (channels_parse(&channels, cases[i].text, reason)) {
+        if (channels_parse(&channels, cases[i].text, false, reason)) {
             fail_msg("%s is taken", cases[i].text);
         }
         if (strstr(reason, cases[i].entry) == NULL || strstr(reason, cases[i].reason) == NULL) {
@@ -122,11 +122,11 @@ static void test_bad(void **state) {
 static void test_bad_changes_nothing(void **state) {
     struct channels channels = {0};
     char reason[CHANNELS_REASON_BYTES];
-    assert_true(channels_parse(&channels, "a", reason));
-    assert_false(channels_parse(&channels, "b, b", reason));
+    assert_true(channels_parse(&channels, "a", false, reason));
+    assert_false(channels_parse(&channels, "b, b", false, reason));
     assert_non_null(channels_find(&channels, "a"));
     assert_null(channels_find(&channels, "b"));
-    assert_true(channels_parse(&channels, "b", reason));
+    assert_true(channels_parse(&channels, "b", false, reason));
     assert_null(channels_find(&channels, "a"));
     channels_release(&channels);
 }
@@ -140,7 +140,8 @@ static void test_too_many(void **state) {
             buf_printf(&text, "%sc%u", i == 0 ? "" : ",", i);
         }
         buf_append(&text, "", 1);
-        assert_int_equal(channels_parse(&channels, text.bytes, reason), count == CHANNELS_RAW_MAX);
+        assert_int_equal(channels_parse(&channels, text.bytes, false, reason),
+                         count == CHANNELS_RAW_MAX);
         channels_release(&channels);
         buf_release(&text);
     }
@@ -149,7 +150,7 @@ static void test_too_many(void **state) {
 static void test_find(void **state) {
     struct channels channels = {0};
     char reason[CHANNELS_REASON_BYTES];
-    assert_true(channels_parse(&channels, "zz, aa -> x", reason));
+    assert_true(channels_parse(&channels, "zz, aa -> x", false, reason));
     assert_int_equal(channels.count, CHANNELS_OWN + 2);
     for (size_t i = 0; i < channels.count; i++) {
         assert_ptr_equal(channels_find(&channels, channels.list[i].name), &channels.list[i]);
@@ -163,11 +164,27 @@ static void test_find(void **state) {
     channels_release(&channels);
 }
 
+/* It is another set, and still one of our own. */
+static void test_forge(void **state) {
+    struct channels off = {0};
+    struct channels on = {0};
+    char reason[CHANNELS_REASON_BYTES];
+    assert_true(channels_parse(&off, "a", false, reason));
+    assert_true(channels_parse(&on, "a", true, reason));
+    assert_int_equal(channels_find(&on, "forge_events")->kind, CHANNEL_FORGE);
+    assert_false(channels_are_equal(&off, &on));
+    assert_int_equal(off.count, on.count);
+    assert_false(channels_parse(&on, "forge_events -> x", true, reason));
+    channels_release(&off);
+    channels_release(&on);
+}
+
 static void test_listen(void **state) {
     struct channels channels = {0};
     char reason[CHANNELS_REASON_BYTES];
     struct buf sql = {0};
-    assert_true(channels_parse(&channels, "Orders, \"a\"\"; DROP TABLE x; --\" -> x", reason));
+    assert_true(
+        channels_parse(&channels, "Orders, \"a\"\"; DROP TABLE x; --\" -> x", false, reason));
     channels_print_listen(&channels, &sql);
     buf_append(&sql, "", 1);
     assert_non_null(strstr(sql.bytes, "LISTEN \"a\"\"; DROP TABLE x; --\"; "));
@@ -201,8 +218,8 @@ static void test_sets(void **state) {
         struct channels one = {0};
         struct channels other = {0};
         char reason[CHANNELS_REASON_BYTES];
-        assert_true(channels_parse(&one, cases[i].one, reason));
-        assert_true(channels_parse(&other, cases[i].other, reason));
+        assert_true(channels_parse(&one, cases[i].one, false, reason));
+        assert_true(channels_parse(&other, cases[i].other, false, reason));
         if (channels_are_equal(&one, &other) != cases[i].are_equal) {
             fail_msg("%s and %s", cases[i].one, cases[i].other);
         }
@@ -212,4 +229,4 @@ static void test_sets(void **state) {
 }
 
 RUN_TESTS(TEST(test_good), TEST(test_bad), TEST(test_bad_changes_nothing), TEST(test_too_many),
-          TEST(test_find), TEST(test_listen), TEST(test_sets))
+          TEST(test_find), TEST(test_forge), TEST(test_listen), TEST(test_sets))

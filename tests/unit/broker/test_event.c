@@ -157,6 +157,52 @@ static void test_tenants_of_rows(void **state) {
     event_parser_release(&parser);
 }
 
+static void test_forge(void **state) {
+#define OF_ACME "\"tenant_id\":\"8b5f2c1e-8a4e-4a53-9a1b-0f6f3d2c1b0a\""
+    static const struct {
+        const char *text;
+        const char *rest; /* NULL: it is bad, and the reason names: */
+        const char *field;
+    } cases[] = {
+        {"{\"channel\":\"a\"," OF_ACME ",\"payload\":{\"n\": 1.0}}",
+         "event: message\ndata: {\"n\":1.0}\n\n", NULL},
+        {"{\"payload\":null,\"type\":\"paid\"," OF_ACME ",\"channel\":\"a\",\"data\":5}",
+         "event: paid\ndata: null\n\n", NULL},
+        {"{\"channel\":\"a\"," OF_ACME ",\"payload\":\"x\",\"type\":null,\"text\":true}",
+         "event: message\ndata: \"x\"\n\n", NULL},
+        {"{\"channel\":\"a\",\"payload\":1}", NULL, "tenant_id"},
+        {"{\"channel\":\"a\",\"tenant_id\":null,\"payload\":1}", NULL, "tenant_id"},
+        {"{\"channel\":\"a\",\"tenant_id\":\"\",\"payload\":1}", NULL, "tenant_id"},
+        {"{\"channel\":\"a\",\"tenant\":\"t\",\"payload\":1}", NULL, "tenant_id"},
+        {"{\"channel\":\"a\",\"tenant_id\":\"a b\",\"payload\":1}", NULL, "tenant"},
+        {"{\"channel\":\"a\",\"tenant_id\":5,\"payload\":1}", NULL, "tenant"},
+        {"{\"channel\":\"a*\"," OF_ACME ",\"payload\":1}", NULL, "pattern"},
+        {"{" OF_ACME ",\"payload\":1}", NULL, "topic"},
+        {"{\"channel\":\"a\"," OF_ACME "}", NULL, "missing"},
+        {"{\"channel\":\"a\"," OF_ACME ",\"payload\":1,\"type\":\"close\"}", NULL, "own"},
+        {"{\"channel\":\"a\"," OF_ACME ",\"payload\":1,\"type\":\"refresh\"}", NULL, "own"},
+        {"[]", NULL, "object"},
+        {"", NULL, "object"},
+        {"{\"recheck\":\"\"}", NULL, "tenant_id"},
+    };
+    struct event_parser parser = {0};
+    for (size_t i = 0; i < length_of(cases); i++) {
+        struct event event;
+        const char *reason = "";
+        bool is_good = event_parse_forge(&parser, slice_of(cases[i].text), &event, &reason);
+        if (is_good != (cases[i].rest != NULL)) {
+            fail_msg("%s: %s", cases[i].text, reason);
+        }
+        if (is_good) {
+            expect_text(event.topic.bytes, "8b5f2c1e-8a4e-4a53-9a1b-0f6f3d2c1b0a\na");
+            expect_slice(event.body, slice_of(cases[i].rest), cases[i].text);
+        } else if (strstr(reason, cases[i].field) == NULL) {
+            fail_msg("%s: %s", cases[i].text, reason);
+        }
+    }
+    event_parser_release(&parser);
+}
+
 struct bad_case {
     struct slice payload;
     const char *field; /* the field that the reason names; NULL: any reason */
@@ -567,5 +613,5 @@ RUN_TESTS(TEST(test_good_events), TEST(test_bad_events), TEST(test_reserved_type
           TEST(test_text_with_data_that_is_no_string), TEST(test_lengths),
           TEST(test_length_counts_decoded_bytes), TEST(test_parser_starts_afresh),
           TEST(test_truncated_at_every_byte), TEST(test_good_rows), TEST(test_bad_rows),
-          TEST(test_rows_start_afresh), TEST(test_recheck), TEST(test_tenants),
+          TEST(test_rows_start_afresh), TEST(test_recheck), TEST(test_tenants), TEST(test_forge),
           TEST(test_tenants_of_rows), TEST(test_topics_that_end_in_a_star))
