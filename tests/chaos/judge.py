@@ -211,18 +211,16 @@ class Judge:
                 by_topic[topic].append(record)
         self.topics = {name: Topic(name, events, by_topic[name], self.seen)
                        for name, events in published.items()}
-        volume = sorted([(event.begun, event.size + ENTRY_OVERHEAD)
-                         for events in published.values()
-                         for event in events if event.outcome != REFUSED]
-                        + [(self.table.begun(row), row.size + ENTRY_OVERHEAD)
-                           for row in self.table.rows])
+        self._volume = Volume(
+            [(event.begun, event.done, event.size + ENTRY_OVERHEAD)
+             for events in published.values() for event in events if event.outcome != REFUSED]
+            + [(self.table.begun(row), self.table.done(row), row.size + ENTRY_OVERHEAD)
+               for row in self.table.rows])
         self._first_events = {}  # {marker: when the first event known behind it was published}
         for (marker, _), (name, seq) in self.seen.places.items():
             begun = self.topics[name].by_seq[seq].begun if name in self.topics \
                 and seq in self.topics[name].by_seq else float("inf")
             self._first_events[marker] = min(begun, self._first_events.get(marker, begun))
-        self._times = [begun for begun, _ in volume]
-        self._sums = [0, *itertools.accumulate(size for _, size in volume)]
 
     def judge(self):
         self.violations += [Violation(*fault) for fault in
@@ -284,12 +282,8 @@ class Judge:
         if 0 < at_most and published:  # durable events stand in the same ring
             since = topic.event(max(0, published - at_most)).begun - DURABLE_SLACK
             at_most -= self.table.count_since(topic.name, since, time)
-        volume = self._sums[bisect.bisect(self._times, time)] - self.settings.history_bytes
-        held_since = bisect.bisect_left(self._sums, volume)
-        if volume > 0 and held_since < len(self._times):
-            held = topic.first_since(self._times[held_since] + LOG_SLACK)
-        else:
-            held = 0 if volume <= 0 else published
+        held_since = self._volume.held_since(time, self.settings.history_bytes)
+        held = published if held_since is None else topic.first_since(held_since + LOG_SLACK)
         return max(topic.first_since(self.running_since(machine, time, "broker", "break")),
                    published - max(0, at_most), held)
 
@@ -303,10 +297,35 @@ class Judge:
         return min(first, self._first_events.get(marker, first)), first, machine
 
     def bytes_between(self, start, end):
-        """What the log counts for everything published in that time, at the most. Who has begun at
-        its very start is of the same transaction, and may come later."""
-        first, behind = bisect.bisect_left(self._times, start), bisect.bisect(self._times, end)
-        return self._sums[behind] - self._sums[first]
+        return self._volume.between(start, end)
+
+
+class Volume:
+    """What the log counts, at the most: for events that were published between two times. When
+    exactly one came is not known: not before it was begun, and not after its publisher was told."""
+
+    def __init__(self, events):
+        """[(begun, done, size)]"""
+        self._begun, self._by_begun = self._summed((begun, size) for begun, _, size in events)
+        self._done, self._by_done = self._summed((done, size) for _, done, size in events)
+
+    @staticmethod
+    def _summed(entries):
+        entries = sorted(entries)
+        return ([time for time, _ in entries],
+                [0, *itertools.accumulate(size for _, size in entries)])
+
+    def between(self, start, end):
+        return (self._by_begun[bisect.bisect(self._begun, end)]
+                - self._by_done[bisect.bisect_left(self._done, start)])
+
+    def held_since(self, time, limit):
+        """What came after that is no more than the limit, up to this time; None: nothing is."""
+        least = self._by_begun[bisect.bisect(self._begun, time)] - limit
+        if least <= 0:
+            return float("-inf")
+        at = bisect.bisect_left(self._by_done, least)
+        return self._done[at] if at < len(self._done) else None
 
 
 class Progress:

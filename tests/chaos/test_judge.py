@@ -336,12 +336,22 @@ def test_a_break_may_look_like_what_left_the_log():
 
 def test_what_a_transaction_of_many_pushed_out():
     """It begins with the event that the client has, and is too much for the log."""
-    events = {"t00": [Published(seq, 0.0 if seq < 4 else 1.0, 1.1, 100) for seq in range(9)]}
+    events = {"t00": [Published(seq, *((0.0, 0.1) if seq < 4 else (1.0, 1.1)), 100) for seq in range(9)]}
     gap = ("refresh", 2.0, "gap", None, at(6))
     got = record(*FRESH, run(0, 3), ("run", 1.1, 1.1, 4, 4), *resumed(1.2, at(6)),
                  ("first", 2.0, at(6)), gap, ("run", 2.0, 2.0, 7, 8))
     assert kinds(events, got, history_bytes=3000) == []
     assert kinds(events, got, history_bytes=4000) == ["needless"]
+
+
+def test_what_was_begun_before_and_committed_later():
+    """It comes into the log behind the position."""
+    events = {**published(9), "t01": [Published(0, 0.2, 6.0, 3000)]}
+    seen = Seen(places={(MARKER, seq + 1): ("t00", seq) for seq in range(9)})
+    gap = ("refresh", 7.2, "gap", None, at(2))
+    assert kinds(events, away(5, gap), history_bytes=5000, seen=seen) == []
+    events["t01"] = [Published(0, 0.2, 0.5, 3000)]
+    assert kinds(events, away(5, gap), history_bytes=5000, seen=seen) == ["needless", "short"]
 
 
 # --- positions of the other machine ---------------------------------------------------------------
