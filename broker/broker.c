@@ -104,11 +104,13 @@ static void hear_marker(struct broker *broker, struct slice text, int sender_pid
 /* The table may have a new durable event, or a user may have fewer rights. Any role can send such
  * hints, as fast as Postgres takes them, so they must be cheap. */
 static void hear_hint(struct broker *broker, struct slice text) {
+    struct buf tenant = {0};
     struct buf user = {0};
     (void)table_ask_reading(&broker->journal.table);
-    if (event_parse_recheck(text, &user)) {
-        recheck_user(&broker->recheck, buf_slice(&user));
+    if (event_parse_recheck(text, &tenant, &user)) {
+        recheck_user(&broker->recheck, buf_slice(&tenant), buf_slice(&user));
     }
+    buf_release(&tenant);
     buf_release(&user);
 }
 
@@ -134,13 +136,14 @@ static void broker_receive(void *self, const char *channel, struct slice text, i
 /* --- reports from the table --------------------------------------------------------------- */
 
 /* A row that was inserted without the schema's functions cannot be sent. False if no client can
- * miss it, because its topic's name is not valid. */
+ * miss it, because the name of its topic or tenant is not valid. */
 static bool note_bad_row(struct broker *broker, const struct event_row *row, uint64_t id,
                          const char *reason) {
+    char room[TOPIC_KEY_BYTES_MAX];
     broker->intake.bad_notifications++;
     log_limited(&broker->bad_limit, LOG_LEVEL_WARNING,
                 "the event with id %" PRIu64 " in the table cannot be sent: %s", id, reason);
-    return topic_is_valid(row->topic);
+    return !topic_key_is_none(event_row_topic(row, room));
 }
 
 static void on_gaps(void *self, const struct gap *gaps, size_t count, uint64_t id) {
@@ -310,9 +313,10 @@ static void on_refused(void *self, const char *reason) {
 
 /* --- rights ------------------------------------------------------------------------------- */
 
-static void tell_recheck(void *owner, struct slice user) {
+static void tell_recheck(void *owner, struct slice tenant, struct slice user) {
     struct broker *broker = owner;
-    struct payload *frame = wire_encode_recheck(user);
+    struct wire_recheck message = {tenant, user};
+    struct payload *frame = wire_encode_recheck(&message);
     handlers_send(&broker->handlers, frame);
     payload_unref(&frame);
 }

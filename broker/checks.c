@@ -41,6 +41,7 @@ static void add(const struct check *check, struct buf arrays[CHECKS_ARRAYS]) {
         pg_array_add_number(&arrays[0], check->number * NAMES_ASKED_MAX + i);
         pg_array_add(&arrays[1], slice_of(check->user));
         pg_array_add(&arrays[2], topic_key_name(topic_key_of(check->topics[i])));
+        pg_array_add(&arrays[3], topic_key_tenant(topic_key_of(check->topics[i])));
     }
 }
 

@@ -39,8 +39,8 @@ void check_ask(struct checks *checks, struct check *check);
 /* The answer is not wanted any more. Harmless when the check is in no list. */
 void check_cancel(struct check *check);
 
-/* Text arrays, parameters of pgsse.subscribed: numbers, users, topics. */
-enum { CHECKS_ARRAYS = 3 };
+/* Text arrays, parameters of pgsse.subscribed: numbers, users, topics, the topics' tenants. */
+enum { CHECKS_ARRAYS = 4 };
 
 /* Moves waiting checks, up to CHECKS_MAX, to the list `asked` and appends their parameters to the
  * arrays. */

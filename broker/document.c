@@ -175,25 +175,41 @@ void document_short_health(const struct overview *overview, struct buf *out) {
 
 /* --- user streams ---------------------------------------------------------------------------- */
 
-void document_user_streams(const struct overview *overview, const struct survey *survey,
-                           struct buf *out) {
-    unsigned long long count = overview_user_streams(overview);
+void document_user_streams(const struct survey *survey, struct slice tenant, struct buf *out) {
+    const struct topic_tenant *found = survey_tenant(survey, tenant);
+    unsigned long long count = found == NULL ? 0 : found->user_streams;
     buf_printf(out,
                "{\"count\":%llu,\"activeConnections\":%llu,\"totalConnections\":%llu,"
                "\"byChannel\":{",
                count, count, count);
-    buf_append_slice(out, buf_slice(&survey->channels));
+    if (found != NULL) {
+        buf_append_slice(out, buf_slice(&found->channels));
+    }
     buf_append_text(out, "}}");
 }
 
 /* --- streams ---------------------------------------------------------------------------------- */
 
-void document_stream_stats(const struct overview *overview, const struct survey *survey,
-                           struct buf *out) {
-    struct json_object *object = json_object_new_object();
+static void add_machine_stats(struct json_object *object, const struct survey *survey) {
+    const struct overview *overview = survey->overview;
     add_count(object, "connected_clients", overview_streams(overview));
     add_count(object, "active_topics", survey->active_topics);
     add_count(object, "dropped_messages", overview->journal->topics.total.dropped_events);
+}
+
+static void add_tenant_stats(struct json_object *object, const struct topic_tenant *tenant) {
+    add_count(object, "connected_clients", tenant == NULL ? 0 : tenant->streams);
+    add_count(object, "active_topics", tenant == NULL ? 0 : tenant->active_topics);
+    add_count(object, "dropped_messages", tenant == NULL ? 0 : tenant->dropped_events);
+}
+
+void document_stream_stats(const struct survey *survey, struct slice tenant, struct buf *out) {
+    struct json_object *object = json_object_new_object();
+    if (tenant.length == 0) {
+        add_machine_stats(object, survey);
+    } else {
+        add_tenant_stats(object, survey_tenant(survey, tenant));
+    }
     add_time(object, "timestamp", wall_ms());
     write_out(object, out);
 }

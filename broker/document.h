@@ -13,7 +13,7 @@ enum { DOCUMENT_SCOPES = DOCUMENT_LOCAL + 1 };
 
 /* All functions append to *out. The survey must be DONE. */
 
-/* Health, with that list of topics (listing.h). */
+/* Health, with that list of topics (listing.h). The totals are about the whole machine. */
 void document_health(const struct overview *overview, const struct survey *survey,
                      enum document_scope scope, struct slice list, struct buf *out);
 
@@ -24,11 +24,11 @@ void document_short_health(const struct overview *overview, struct buf *out);
 uint16_t document_health_status(const struct overview *overview) must_check;
 
 /* {"count":2,"activeConnections":2,"totalConnections":2,"byChannel":{"a":2,"b":1}}: existing
- * clients know these names. A user stream counts from ACCEPTED on. */
-void document_user_streams(const struct overview *overview, const struct survey *survey,
-                           struct buf *out);
+ * clients know these names. The tenant's user streams; one counts from ACCEPTED on. */
+void document_user_streams(const struct survey *survey, struct slice tenant, struct buf *out);
 
 /* How many streams are open, on how many topics, and how many events they lost because they were
- * too slow: {"connected_clients","active_topics","dropped_messages","timestamp"}. */
-void document_stream_stats(const struct overview *overview, const struct survey *survey,
-                           struct buf *out);
+ * too slow: {"connected_clients","active_topics","dropped_messages","timestamp"}. For the tenant ""
+ * of the whole machine. For any other of its own streams and topics, where events lost on topics that
+ * the broker has forgotten do not count. */
+void document_stream_stats(const struct survey *survey, struct slice tenant, struct buf *out);

@@ -57,10 +57,16 @@ static const char reserved_type[] =
 static const char bad_comment[] = "\"comment\" must be a string";
 static const char too_large[] = "it has more than 1048576 bytes";
 static const char bad_id[] = "\"id\" must be 1 to 64 of [A-Za-z0-9_.-]";
+static const char bad_tenant[] = "\"tenant\" must be 1 to 64 of [A-Za-z0-9_.-], or empty";
 
 static bool check_names(struct event_parser *parser, const char **reason) {
     struct slice topic = buf_slice(&parser->topic);
-    parser->key = topic_key_make(parser->room, (struct slice){0}, topic);
+    struct slice tenant = buf_slice(&parser->tenant);
+    if (!tenant_is_valid(tenant)) {
+        *reason = bad_tenant;
+        return false;
+    }
+    parser->key = topic_key_make(parser->room, tenant, topic);
     if (topic_key_is_none(parser->key)) {
         *reason = bad_topic;
         return false;
@@ -89,6 +95,8 @@ static bool read_names(struct event_parser *parser, const struct members *member
                        const char **reason) {
     if (!read_string(members->topic, &parser->topic)) {
         *reason = bad_topic;
+    } else if (!read_string(members->tenant, &parser->tenant)) {
+        *reason = bad_tenant;
     } else if (!read_string(members->event, &parser->type)) {
         *reason = bad_type;
     } else if (!read_string(members->id, &parser->publisher_id) ||
@@ -155,10 +163,6 @@ static bool parse_object(struct slice text, struct members *members, const char 
         return false;
     }
     collect(document.text, members);
-    if (!is_absent(members->tenant)) {
-        *reason = "\"tenant\" is not served";
-        return false;
-    }
     return true;
 }
 
@@ -221,6 +225,7 @@ bool event_from_row(struct event_parser *parser, const struct event_row *row, st
         .retry = {JSON_NUMBER, row->retry},
         .text = {JSON_BOOL, slice_of(row->is_text ? "true" : "false")},
     };
+    copy(&parser->tenant, row->tenant);
     copy(&parser->topic, row->topic);
     copy(&parser->type, row->type);
     copy(&parser->publisher_id, row->publisher_id);
@@ -235,29 +240,34 @@ bool event_from_row(struct event_parser *parser, const struct event_row *row, st
 }
 
 struct topic_key event_row_topic(const struct event_row *row, char room[TOPIC_KEY_BYTES_MAX]) {
-    return topic_key_make(room, (struct slice){0}, row->topic);
+    return topic_key_make(room, row->tenant, row->topic);
 }
 
-bool event_parse_recheck(struct slice text, struct buf *user) {
+bool event_parse_recheck(struct slice text, struct buf *tenant, struct buf *user) {
     struct json_value document;
     struct json_error error;
     struct json_value key;
     struct json_value value;
+    struct json_value found_tenant = {0};
+    struct json_value found_user = {0};
     if (text.length > EVENT_BYTES_MAX || !json_parse(text, &document, &error) ||
         document.type != JSON_OBJECT) {
         return false;
     }
     struct json_members members = {.object = document.text};
     while (json_next_member(&members, &key, &value)) {
-        if (json_string_is(key, "recheck") && value.type == JSON_STRING) {
-            json_string_decode(value, user);
-            return true;
+        if (json_string_is(key, "recheck")) {
+            found_user = value;
+        } else if (json_string_is(key, "tenant")) {
+            found_tenant = value;
         }
     }
-    return false;
+    return found_user.type == JSON_STRING && read_string(found_user, user) &&
+           read_string(found_tenant, tenant) && tenant_is_valid(buf_slice(tenant));
 }
 
 void event_parser_release(struct event_parser *parser) {
+    buf_release(&parser->tenant);
     buf_release(&parser->topic);
     buf_release(&parser->type);
     buf_release(&parser->publisher_id);

@@ -9,10 +9,10 @@
  *   "retry"    0 to 3600000 (ms)
  *   "comment"  a text
  *   "text"     true: if data is a string, its text is sent, not JSON; other data are sent as JSON
+ *   "tenant"   whose topic it is: 1 to 64 of [A-Za-z0-9_.-]; "" is the tenant ""
  *   "nonce"    anything; it keeps Postgres from folding equal notifications of a transaction
  *
- * Other keys are ignored. Of duplicate keys the last one wins. null means absent, except as data.
- * An event with a "tenant" is refused: its publisher did not mean it for all clients. */
+ * Other keys are ignored. Of duplicate keys the last one wins. null means absent, except as data. */
 #pragma once
 
 #include "buf.h"
@@ -48,6 +48,7 @@ struct event {
 
 /* Zero-initialised; keeps its memory from event to event. */
 struct event_parser {
+    struct buf tenant;
     struct buf topic;
     struct buf type;
     struct buf publisher_id;
@@ -63,12 +64,14 @@ bool event_parse(struct event_parser *parser, struct slice text, struct event *e
                  const char **reason) must_check;
 bool event_from_row(struct event_parser *parser, const struct event_row *row, struct event *event,
                     const char **reason) must_check;
-/* The key of the row's topic, written into room; none if its name is not valid. */
+/* The key of the row's topic, written into room; none if its name or its tenant is not valid: then
+ * no client can have that topic. */
 struct topic_key event_row_topic(const struct event_row *row,
                                  char room[TOPIC_KEY_BYTES_MAX]) must_check;
 
-/* A hint that a user's rights to channels have changed: {"recheck":"<user>"}. Appends to *user; an
- * empty user means all users. */
-bool event_parse_recheck(struct slice text, struct buf *user) must_check;
+/* A hint that a user's rights to channels have changed: {"recheck":"<user>"}, with "tenant" if that
+ * is not "". Sets *tenant and *user; an empty user means all users of all tenants. False if it is no
+ * such hint. */
+bool event_parse_recheck(struct slice text, struct buf *tenant, struct buf *user) must_check;
 
 void event_parser_release(struct event_parser *parser);

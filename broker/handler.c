@@ -359,7 +359,9 @@ static bool on_ask_document(struct handler *handler, struct slice body) {
         return false;
     }
     struct document_question *asked = &handler->documents[message.kind];
-    struct health_question question = {message.kind, DOCUMENT_PUBLIC, message.limit};
+    struct health_question question = {message.kind, DOCUMENT_PUBLIC, message.limit, ""};
+    snprintf(question.tenant, sizeof question.tenant, "%.*s", (int)message.tenant.length,
+             message.tenant.at);
     asked->handler = handler;
     asked->token = message.token;
     health_ask(handler->handlers->health, &asked->request, &question, on_document);
@@ -383,6 +385,7 @@ static void apply_entry(struct handler *handler, const struct wire_report_entry 
     if (interest != NULL) {
         interest->pending_events = entry->pending_events;
         interest->queued_bytes = entry->queued_bytes;
+        interest->streams = entry->streams;
     }
 }
 

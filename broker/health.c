@@ -16,11 +16,27 @@ static void enter(struct health *health, enum health_state state, int64_t delay_
 
 /* --- answers --------------------------------------------------------------------------------- */
 
-static uint32_t largest_limit(const struct health *health) {
+static bool is_of_tenant(const struct health_request *request, const char *tenant) {
+    return strcmp(request->question.tenant, tenant) == 0;
+}
+
+static struct health_request *first_of_tenant(const struct health *health, const char *tenant) {
+    struct health_request *request;
+    TAILQ_FOREACH(request, &health->served, link) {
+        if (is_of_tenant(request, tenant)) {
+            break;
+        }
+    }
+    return request;
+}
+
+static uint32_t largest_limit(const struct health *health, const char *tenant) {
     uint32_t limit = 0;
     const struct health_request *request;
-    TAILQ_FOREACH(request, &health->requests, link) {
-        limit = request->question.limit > limit ? request->question.limit : limit;
+    TAILQ_FOREACH(request, &health->served, link) {
+        if (is_of_tenant(request, tenant)) {
+            limit = request->question.limit > limit ? request->question.limit : limit;
+        }
     }
     return limit;
 }
@@ -32,10 +48,11 @@ static void finish(struct health *health, struct health_request *request, uint16
     on_done(request, status, document);
 }
 
-/* The documents that all requests of a round share. Each is made for the first request that needs
- * it. */
+/* The documents that all requests of a tenant share in a round. Each is made for the first request
+ * that needs it. */
 struct documents {
-    uint32_t limit; /* of the list */
+    const char *tenant; /* borrowed from a request */
+    uint32_t limit;     /* of the list */
     size_t listed;
     struct buf list;
     struct buf full[DOCUMENT_SCOPES];
@@ -58,7 +75,8 @@ static struct slice full_document(const struct health *health, struct documents 
                                   const struct health_question *question) {
     struct buf *full = &documents->full[question->scope];
     if (documents->list.length == 0) {
-        documents->listed = listing_append(&health->survey, documents->limit, &documents->list);
+        documents->listed = listing_append(&health->survey, slice_of(documents->tenant),
+                                           documents->limit, &documents->list);
     }
     if (full->length == 0) {
         document_health(health->overview, &health->survey, question->scope,
@@ -73,8 +91,7 @@ static struct slice full_document(const struct health *health, struct documents 
 }
 
 /* The documents that need nothing but what was counted. */
-typedef void make_document(const struct overview *overview, const struct survey *survey,
-                           struct buf *out);
+typedef void make_document(const struct survey *survey, struct slice tenant, struct buf *out);
 static make_document *const counted[WIRE_DOCUMENT_KINDS] = {
     [WIRE_USER_STREAMS] = document_user_streams,
     [WIRE_STREAM_STATS] = document_stream_stats,
@@ -84,7 +101,7 @@ static struct slice counted_document(const struct health *health, struct documen
                                      enum wire_document_kind kind) {
     struct buf *document = &documents->counted[kind];
     if (document->length == 0) {
-        counted[kind](health->overview, &health->survey, document);
+        counted[kind](&health->survey, slice_of(documents->tenant), document);
     }
     return buf_slice(document);
 }
@@ -108,22 +125,64 @@ static void answer(struct health *health, struct documents *documents,
 
 /* --- rounds ---------------------------------------------------------------------------------- */
 
+static void on_begin(struct loop_timer *timer);
+
+static void begin_soon(struct health *health) {
+    int64_t left_ms = health->next_ms - loop_now_ms(health->loop);
+    enter(health, HEALTH_PAUSED, left_ms > 0 ? left_ms : 0, on_begin);
+}
+
 static int64_t pause_ms(uint64_t items) {
     int64_t pause = (int64_t)(items / HEALTH_ITEMS_PER_MS);
     pause = pause > HEALTH_PAUSE_MS_MIN ? pause : HEALTH_PAUSE_MS_MIN;
     return pause < HEALTH_PAUSE_MS_MAX ? pause : HEALTH_PAUSE_MS_MAX;
 }
 
-static void end_round(struct health *health) {
-    struct documents documents = {.limit = largest_limit(health)};
-    struct health_request *request;
-    health->state = HEALTH_IDLE;
-    while ((request = TAILQ_FIRST(&health->requests)) != NULL) {
+/* Answers all requests of the first one's tenant. */
+static void answer_tenant(struct health *health) {
+    struct health_request *request = TAILQ_FIRST(&health->served);
+    char tenant[TENANT_BYTES_MAX + 1];
+    memcpy(tenant, request->question.tenant, sizeof tenant);
+    struct documents documents = {.tenant = tenant, .limit = largest_limit(health, tenant)};
+    while ((request = first_of_tenant(health, tenant)) != NULL) {
         answer(health, &documents, request);
     }
-    health->next_ms = loop_now_ms(health->loop) +
-                      pause_ms(health->survey.items + HEALTH_LISTED_ITEMS * documents.listed);
+    health->listed += documents.listed;
     documents_release(&documents);
+}
+
+static void end_round(struct health *health) {
+    health->state = HEALTH_IDLE;
+    health->next_ms = loop_now_ms(health->loop) +
+                      pause_ms(health->survey.items + HEALTH_LISTED_ITEMS * health->listed);
+    if (!TAILQ_EMPTY(&health->requests)) {
+        begin_soon(health);
+    }
+}
+
+/* One tenant in a turn. */
+static void on_answer_due(struct loop_timer *timer) {
+    struct health *health = container_of(timer, struct health, timer);
+    if (!TAILQ_EMPTY(&health->served)) {
+        answer_tenant(health);
+    }
+    if (TAILQ_EMPTY(&health->served)) {
+        end_round(health);
+    } else {
+        enter(health, HEALTH_ANSWERING, 0, on_answer_due);
+    }
+}
+
+static void begin_answering(struct health *health) {
+    struct health_request *request;
+    while ((request = TAILQ_FIRST(&health->requests)) != NULL) {
+        TAILQ_REMOVE(&health->requests, request, link);
+        TAILQ_INSERT_TAIL(&health->served, request, link);
+        request->is_served = true;
+    }
+    health->listed = 0;
+    health->state = HEALTH_ANSWERING;
+    on_answer_due(&health->timer);
 }
 
 /* True, and the state is IDLE, if no request waits any more. */
@@ -141,7 +200,7 @@ static void on_step(struct loop_timer *timer) {
         return;
     }
     if (survey_step(&health->survey)) {
-        end_round(health);
+        begin_answering(health);
     } else {
         enter(health, HEALTH_COUNTING, 0, on_step);
     }
@@ -217,15 +276,15 @@ void health_ask(struct health *health, struct health_request *request,
     if (question->kind == WIRE_SHORT_HEALTH) {
         answer_short_health(health, request);
     } else if (health->state == HEALTH_IDLE) {
-        int64_t left_ms = health->next_ms - loop_now_ms(health->loop);
-        enter(health, HEALTH_PAUSED, left_ms > 0 ? left_ms : 0, on_begin);
+        begin_soon(health);
     }
 }
 
 /* If this was the last request of a round, is_given_up ends the round later. */
 void health_cancel(struct health *health, struct health_request *request) {
     if (request->on_done != NULL) {
-        TAILQ_REMOVE(&health->requests, request, link);
+        TAILQ_REMOVE(request->is_served ? &health->served : &health->requests, request, link);
+        request->is_served = false;
         request->on_done = NULL;
     }
 }
@@ -233,11 +292,11 @@ void health_cancel(struct health *health, struct health_request *request) {
 void health_init(struct health *health, struct loop *loop, const struct overview *overview) {
     *health = (struct health){.loop = loop, .overview = overview};
     TAILQ_INIT(&health->requests);
+    TAILQ_INIT(&health->served);
     survey_init(&health->survey, overview);
 }
 
 void health_release(struct health *health) {
-    check(TAILQ_EMPTY(&health->requests));
+    check(TAILQ_EMPTY(&health->requests) && TAILQ_EMPTY(&health->served));
     loop_timer_stop(health->loop, &health->timer);
-    survey_release(&health->survey);
 }

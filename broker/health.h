@@ -5,10 +5,12 @@
  *   PAUSED    a request waits, because the last round was too short ago
  *   ASKING    a round: all handlers are asked for their figures, so that these are of this moment;
  *             it goes on when all have answered or after HEALTH_WAIT_MS
- *   COUNTING  the survey (survey.h) goes on turn by turn; when it is done, one list of topics
- *             answers all requests
+ *   COUNTING  the survey (survey.h) goes on turn by turn; when it is done,
+ *   ANSWERING the requests that were there are answered: all of one tenant in a turn, with one list
+ *             of topics; those that come meanwhile wait for the next round
  *
- * So the cost of a round depends on the number of topics, not on the number of requests. The pause
+ * So the cost of a round depends on the number of topics, and not on the number of requests but for
+ * tenants that ask in the same round: each gets a list of its own. The pause
  * after a round grows with what it has cost, up to HEALTH_PAUSE_MS_MAX: however fast documents are
  * asked for, they take a small part of the broker's time. A request is embedded in its owner and
  * each owner has a fixed number of them, so the number of waiting requests is bounded. */
@@ -30,6 +32,7 @@ struct health_question {
     enum wire_document_kind kind;
     enum document_scope scope; /* FULL_HEALTH */
     uint32_t limit; /* FULL_HEALTH: how many topics are listed at most; totals are never cut */
+    char tenant[TENANT_BYTES_MAX + 1]; /* who asks: see document.h and listing.h */
 };
 
 struct health_request;
@@ -43,20 +46,24 @@ struct health_request {
     TAILQ_ENTRY(health_request) link;
     struct health_question question;
     health_callback *on_done; /* NULL: the request does not wait */
+    bool is_served;           /* in the list of that name */
 };
 TAILQ_HEAD(health_request_list, health_request);
 
-enum health_state { HEALTH_IDLE, HEALTH_PAUSED, HEALTH_ASKING, HEALTH_COUNTING };
+enum health_state { HEALTH_IDLE, HEALTH_PAUSED, HEALTH_ASKING, HEALTH_COUNTING, HEALTH_ANSWERING };
 
 struct health {
     struct loop *loop;               /* borrowed */
     const struct overview *overview; /* borrowed */
     enum health_state state;
     struct health_request_list requests;
-    struct loop_timer timer; /* the end of PAUSED or ASKING, or the next step of COUNTING */
-    uint32_t last_serial;    /* of the last ASK_REPORT */
-    size_t awaited;          /* ASKING: handlers that have not answered yet */
-    int64_t next_ms;         /* the next round does not begin earlier */
+    struct health_request_list served; /* ANSWERING: those that this round answers */
+    size_t listed;                     /* ANSWERING: topics, so far */
+    struct loop_timer
+        timer; /* the end of PAUSED or ASKING, or the next step of COUNTING or ANSWERING */
+    uint32_t last_serial; /* of the last ASK_REPORT */
+    size_t awaited;       /* ASKING: handlers that have not answered yet */
+    int64_t next_ms;      /* the next round does not begin earlier */
     struct survey survey;
 };
 

@@ -29,6 +29,9 @@ static void append_topic(const struct survey *survey, const struct topic *topic,
     bool is_idle = topic_is_idle(topic, survey->overview->journal->config->topic_idle, now_ms);
     buf_append_text(out, "{\"topic\":");
     json_quote(topic_key_name(topic_key_of(topic)), out);
+    if (topic->tenant->name[0] != '\0') {
+        buf_printf(out, ",\"tenant\":\"%s\"", topic->tenant->name);
+    }
     buf_printf(out,
                ",\"subscribers\":%" PRIu64 ",\"dispatch_depth\":%" PRIu64
                ",\"pending_to_clients\":%" PRIu64 ",\"published\":%" PRIu64
@@ -67,21 +70,44 @@ static bool add_topic(struct listing *listing, const struct topic *topic) {
     return true;
 }
 
-/* Subscribed ones first, then the others, the most recently active first. */
-size_t listing_append(const struct survey *survey, uint32_t limit, struct buf *out) {
-    const struct topics *topics = &survey->overview->journal->topics;
-    struct listing listing = {
-        .survey = survey, .out = out, .start = out->length, .limit = limit, .now_ms = wall_ms()};
+static size_t append_all(struct listing *listing) {
+    const struct topics *topics = &listing->survey->overview->journal->topics;
     const struct topic *topic;
     TAILQ_FOREACH(topic, &topics->wanted, link) {
-        if (!add_topic(&listing, topic)) {
-            return listing.count;
+        if (!add_topic(listing, topic)) {
+            return listing->count;
         }
     }
     TAILQ_FOREACH_REVERSE(topic, &topics->idle, topic_list, link) {
-        if (!add_topic(&listing, topic)) {
+        if (!add_topic(listing, topic)) {
             break;
         }
     }
-    return listing.count;
+    return listing->count;
+}
+
+static size_t append_tenant(struct listing *listing, const struct topic_tenant *tenant) {
+    const struct topic *topic;
+    TAILQ_FOREACH(topic, &tenant->wanted, of_tenant) {
+        if (!add_topic(listing, topic)) {
+            return listing->count;
+        }
+    }
+    TAILQ_FOREACH_REVERSE(topic, &tenant->idle, topic_list, of_tenant) {
+        if (!add_topic(listing, topic)) {
+            break;
+        }
+    }
+    return listing->count;
+}
+
+size_t listing_append(const struct survey *survey, struct slice tenant, uint32_t limit,
+                      struct buf *out) {
+    struct listing listing = {
+        .survey = survey, .out = out, .start = out->length, .limit = limit, .now_ms = wall_ms()};
+    if (tenant.length == 0) {
+        return append_all(&listing);
+    }
+    const struct topic_tenant *found = topics_tenant(&survey->overview->journal->topics, tenant);
+    return found == NULL ? 0 : append_tenant(&listing, found);
 }

@@ -9,6 +9,8 @@ struct survey;
 enum { LISTING_BYTES_MAX = 512 * 1024 };
 
 /* Appends limit topics at most, subscribed ones first, then the others, the most recently active
- * first. A newline is before each of them (see wire.h), so that shorter lists can be cut from the
+ * first. For the tenant "" of all tenants, and for any other tenant of that one.
+ * A newline is before each of them (see wire.h), so that shorter lists can be cut from the
  * list. Returns how many were appended. The survey must be DONE. */
-size_t listing_append(const struct survey *survey, uint32_t limit, struct buf *out);
+size_t listing_append(const struct survey *survey, struct slice tenant, uint32_t limit,
+                      struct buf *out);

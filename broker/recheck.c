@@ -15,7 +15,10 @@ static void forget_users(struct recheck *recheck) {
 
 static void tell_users(struct recheck *recheck) {
     for (size_t i = 0; i < recheck->count; i++) {
-        recheck->owner.tell(recheck->owner.self, slice_of(recheck->users[i]));
+        struct slice user = slice_of(recheck->users[i]);
+        bool has_end;
+        struct slice tenant = slice_take_until(&user, '\n', &has_end);
+        recheck->owner.tell(recheck->owner.self, tenant, user);
     }
     forget_users(recheck);
 }
@@ -38,6 +41,7 @@ static void on_pause_over(struct loop_timer *timer) {
     make_pass(container_of(timer, struct recheck, pause));
 }
 
+/* user: with its tenant, as in recheck.users. */
 static bool waits(const struct recheck *recheck, struct slice user) {
     for (size_t i = 0; i < recheck->count; i++) {
         if (recheck->users[i][0] == '\0' || slice_is(user, recheck->users[i])) {
@@ -58,11 +62,18 @@ static void add_user(struct recheck *recheck, struct slice user) {
     recheck->users[recheck->count++] = must_strdup(user.at, user.length);
 }
 
-void recheck_user(struct recheck *recheck, struct slice user) {
+void recheck_user(struct recheck *recheck, struct slice tenant, struct slice user) {
     if (user.length > 0 && memchr(user.at, '\0', user.length) != NULL) {
         return; /* no user's name contains NUL */
     }
-    add_user(recheck, user);
+    struct buf both = {0};
+    if (user.length > 0) {
+        buf_append_slice(&both, tenant);
+        buf_append_text(&both, "\n");
+        buf_append_slice(&both, user);
+    }
+    add_user(recheck, buf_slice(&both));
+    buf_release(&both);
     if (!loop_timer_is_started(&recheck->pause)) {
         make_pass(recheck);
     }

@@ -8,6 +8,7 @@
  * open. */
 #pragma once
 
+#include "buf.h"
 #include "loop.h"
 
 enum {
@@ -18,8 +19,8 @@ enum {
 
 struct recheck_owner {
     void *self;
-    /* The user's streams have to subscribe again; "": those of all users. */
-    void (*tell)(void *self, struct slice user);
+    /* The user's streams have to subscribe again; user "": those of all users of all tenants. */
+    void (*tell)(void *self, struct slice tenant, struct slice user);
     uint64_t (*count_streams)(void *self);
 };
 
@@ -28,14 +29,16 @@ struct recheck {
     struct recheck_owner owner;
     struct loop_timer pause;        /* started: handlers were told a moment ago */
     size_t count;                   /* of the users that wait */
-    char *users[RECHECK_USERS_MAX]; /* owned; the first is "" when all users are meant */
+    char *users[RECHECK_USERS_MAX]; /* owned: the tenant, a newline, the user; the first is "" when
+                                     * all users of all tenants are meant */
 };
 
 void recheck_init(struct recheck *recheck, struct loop *loop, const struct recheck_owner *owner);
 void recheck_release(struct recheck *recheck);
 
-/* A hint has come for that user, or for all users (""). user may be any text. */
-void recheck_user(struct recheck *recheck, struct slice user);
+/* A hint has come for that user of that tenant, or, with user "", for all users of all tenants. The
+ * tenant is valid, user may be any text. */
+void recheck_user(struct recheck *recheck, struct slice tenant, struct slice user);
 
-/* All users, at once, without the pause. Only for causes that strangers cannot bring about. */
+/* All users of all tenants, at once, without the pause. Only for causes that strangers cannot bring about. */
 void recheck_everybody(struct recheck *recheck);

@@ -128,12 +128,19 @@ static void leave_topic(const struct replay *replay, const struct topic *topic) 
                              &delivery->interests));
 }
 
+static void count_closed(const struct replay *replay) {
+    if (is_open_user_stream(replay)) {
+        replay->delivery->open_user_streams--;
+        interest_in(replay, replay->topics[0])->first_of--;
+    }
+}
+
 void replay_leave(struct replay **place) {
     const struct replay *replay = *place;
+    count_closed(replay);
     for (size_t i = 0; i < replay->topic_count; i++) {
         leave_topic(replay, replay->topics[i]);
     }
-    replay->delivery->open_user_streams -= is_open_user_stream(replay) ? 1 : 0;
     replay_destroy(place);
 }
 
@@ -462,6 +469,7 @@ static void count_open(struct replay *replay) {
         return;
     }
     replay->delivery->open_user_streams++;
+    interest_in(replay, replay->topics[0])->first_of++;
     for (size_t i = 0; i < replay->topic_count; i++) {
         interest_in(replay, replay->topics[i])->user_streams++;
     }

@@ -47,7 +47,8 @@ static void begin_topics(struct survey *survey) {
 /* --- topics ---------------------------------------------------------------------------------- */
 
 /* Leaves out channels for which the document has no room. */
-static void add_channel(struct buf *channels, const struct topic *topic, uint64_t user_streams) {
+static void add_channel(const struct topic *topic, uint64_t user_streams) {
+    struct buf *channels = &topic->tenant->channels;
     size_t longest = 6 * topic->key_length; /* with escapes */
     if (user_streams == 0 || channels->length + longest > SURVEY_CHANNELS_BYTES_MAX) {
         return;
@@ -57,14 +58,31 @@ static void add_channel(struct buf *channels, const struct topic *topic, uint64_
     buf_printf(channels, ":%llu", (unsigned long long)user_streams);
 }
 
+/* The tenant's figures; 0 and empty if this survey has not counted it yet. */
+static struct topic_tenant *tenant_of(const struct survey *survey, const struct topic *topic) {
+    struct topic_tenant *tenant = topic->tenant;
+    if (tenant->survey != survey->number) {
+        tenant->survey = survey->number;
+        tenant->streams = 0;
+        tenant->user_streams = 0;
+        tenant->active_topics = 0;
+        tenant->dropped_events = 0;
+        buf_release(&tenant->channels);
+    }
+    return tenant;
+}
+
 static void count_topic(struct survey *survey, const struct topic *topic, int64_t now_ms) {
     const struct interest *interest;
+    struct topic_tenant *tenant = tenant_of(survey, topic);
     uint64_t user_streams = 0;
     LIST_FOREACH(interest, &topic->interests, of_topic) {
         survey->client_events += interest->pending_events;
         survey->client_bytes += interest->queued_bytes;
         survey->memory_bytes += sizeof *interest;
         user_streams += interest->user_streams;
+        tenant->streams += interest->streams;
+        tenant->user_streams += interest->first_of;
         survey->items++;
     }
     bool is_idle = topic_is_idle(topic, survey->overview->journal->config->topic_idle, now_ms);
@@ -72,7 +90,9 @@ static void count_topic(struct survey *survey, const struct topic *topic, int64_
     survey->active_topics += topic->subscribers > 0 ? 1 : 0;
     survey->idle_topics += is_idle ? 1 : 0;
     survey->memory_bytes += topic->trail.count > 0 ? 0 : topic_bytes(topic); /* else the log's */
-    add_channel(&survey->channels, topic, user_streams);
+    tenant->active_topics += topic->subscribers > 0 ? 1 : 0;
+    tenant->dropped_events += topic->traffic.dropped_events;
+    add_channel(topic, user_streams);
 }
 
 static void count_next_topic(struct survey *survey, int64_t now_ms) {
@@ -105,7 +125,6 @@ bool survey_step(struct survey *survey) {
 void survey_begin(struct survey *survey) {
     const struct overview *overview = survey->overview;
     uint64_t number = survey->number + 1;
-    survey_release(survey);
     *survey = (struct survey){.overview = overview, .number = number};
     read_queue_of(survey, TAILQ_FIRST(overview->handlers));
 }
@@ -124,6 +143,7 @@ void survey_init(struct survey *survey, const struct overview *overview) {
     *survey = (struct survey){.overview = overview, .phase = SURVEY_DONE};
 }
 
-void survey_release(struct survey *survey) {
-    buf_release(&survey->channels);
+const struct topic_tenant *survey_tenant(const struct survey *survey, struct slice name) {
+    const struct topic_tenant *tenant = topics_tenant(&survey->overview->journal->topics, name);
+    return tenant != NULL && tenant->survey == survey->number ? tenant : NULL;
 }

@@ -2,7 +2,7 @@
  * so even a long count does not delay the reading of Postgres.
  *
  *   FRAMES   counts the frames that wait for handlers, by topic
- *   TOPICS   adds up the topics and the handlers' interests in them
+ *   TOPICS   adds up the topics and the handlers' interests in them, of all tenants and of each
  *   DONE     the sums can be read
  *
  * Items are counted at different moments. An item that comes or goes during a survey may be counted
@@ -33,11 +33,9 @@ struct survey {
     uint64_t memory_bytes;  /* of topics, besides what the log accounts for */
     uint64_t client_events; /* that wait for clients */
     uint64_t client_bytes;
-    struct buf channels; /* of open user streams: members of a JSON object, name and count */
 };
 
 void survey_init(struct survey *survey, const struct overview *overview);
-void survey_release(struct survey *survey);
 
 /* Forgets what an earlier survey has counted. */
 void survey_begin(struct survey *survey);
@@ -47,6 +45,9 @@ bool survey_step(struct survey *survey) must_check;
 
 /* Call this before the handler leaves the list. */
 void survey_on_handler_closing(struct survey *survey, const struct delivery *handler);
+
+/* The tenant of that name, with what was counted for it; NULL: nothing was. */
+const struct topic_tenant *survey_tenant(const struct survey *survey, struct slice name) must_check;
 
 /* How many frames of events of the topic wait for handlers. */
 uint64_t survey_queued_frames(const struct survey *survey, const struct topic *topic) must_check;

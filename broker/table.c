@@ -23,10 +23,10 @@ static const char page_statement[] =
     "SELECT " TABLE_PAGE_COLUMNS " FROM " PATIENCE
     " AS p, LATERAL pgsse.page($2::bigint OPERATOR(pg_catalog.+) "
     "(pg_catalog.length(p) OPERATOR(pg_catalog.*) 0), $3::bigint, $4::pg_catalog.text[], "
-    "$5::integer, $6::bigint, NULL::pg_catalog.text[]) AS r";
+    "$5::integer, $6::bigint, $7::pg_catalog.text[]) AS r";
 static const char check_statement[] =
     "SELECT pgsse.subscribed($2::integer[], $3::pg_catalog.text[], $4::pg_catalog.text[], "
-    "NULL::pg_catalog.text[]) FROM " PATIENCE;
+    "$5::pg_catalog.text[]) FROM " PATIENCE;
 static const char prune_statement[] =
     "SELECT pgsse.prune($2::interval, $3::bigint, $4::bigint) FROM " PATIENCE;
 
@@ -300,22 +300,24 @@ static uint64_t head_after_gaps(const struct table *table, const struct pg_resul
     return head;
 }
 
-static struct gap gap_at(const struct pg_result *result, int i) {
+/* The gap in that row. False if no client can have its topic, because a name in it is not valid. */
+static bool read_gap(const struct pg_result *result, int i, struct gap *gap) {
     struct event_row row;
     char room[TOPIC_KEY_BYTES_MAX];
     table_result_row(result, i, &row);
-    return gap_of(table_result_id(result, i), event_row_topic(&row, room));
+    struct topic_key topic = event_row_topic(&row, room);
+    *gap = gap_of(table_result_id(result, i), topic);
+    return row.topic.length == 0 || !topic_key_is_none(topic);
 }
 
 static void receive_gaps(struct table *table, const struct pg_result *result) {
     struct buf news = {0}; /* of struct gap */
     uint64_t head = head_after_gaps(table, result);
     for (int i = 0; i < table_result_rows(result); i++) {
-        if (table_result_is_gap(result, i) && table_result_is_served(result, i)) {
-            struct gap gap = gap_at(result, i);
-            if (gap_memory_add(&table->gaps, &gap)) {
-                buf_append(&news, &gap, sizeof gap);
-            }
+        struct gap gap;
+        if (table_result_is_gap(result, i) && read_gap(result, i, &gap) &&
+            gap_memory_add(&table->gaps, &gap)) {
+            buf_append(&news, &gap, sizeof gap);
         }
     }
     if (news.length > 0) {
@@ -339,10 +341,8 @@ static void on_read(void *self, const struct pg_result *result) {
             continue;
         }
         table->head = id;
-        if (table_result_is_served(result, i)) {
-            table_result_row(result, i, &row);
-            table->owner.on_row(table->owner.self, &row, id);
-        }
+        table_result_row(result, i, &row);
+        table->owner.on_row(table->owner.self, &row, id);
     }
     if (!table_result_has_more(result)) {
         end_reading(table);
@@ -354,7 +354,7 @@ static void read_on(struct table *table) {
     char after[NUMBER_BYTES];
     char rows[NUMBER_BYTES];
     char bytes[NUMBER_BYTES];
-    const char *parameters[] = {NULL, after, NULL, NULL, rows, bytes};
+    const char *parameters[] = {NULL, after, NULL, NULL, rows, bytes, NULL};
     page_parameters(after, table->head, rows, TABLE_READING_ROWS, bytes, TABLE_READING_BYTES);
     table->reading_started = table->reading_wanted;
     run(table, page_statement, length_of(parameters), parameters, on_read);
@@ -386,7 +386,8 @@ static void on_checked(void *self, const struct pg_result *result) {
 static void check_users(struct table *table) {
     struct buf arrays[CHECKS_ARRAYS] = {0};
     checks_begin(&table->checks, arrays);
-    const char *parameters[] = {NULL, arrays[0].bytes, arrays[1].bytes, arrays[2].bytes};
+    const char *parameters[] = {NULL, arrays[0].bytes, arrays[1].bytes, arrays[2].bytes,
+                                arrays[3].bytes};
     run(table, check_statement, length_of(parameters), parameters, on_checked);
     for (size_t i = 0; i < length_of(arrays); i++) {
         buf_release(&arrays[i]);
@@ -408,7 +409,8 @@ static void add_row(struct table *table, const struct pg_result *result, int i) 
     struct payload *frame = NULL;
     table_result_row(result, i, &row);
     struct topic_key topic = event_row_topic(&row, room);
-    if (!table_result_is_served(result, i) || !table_page_wants(table->page, topic)) {
+    bool is_nobodys = row.topic.length > 0 && topic_key_is_none(topic);
+    if (is_nobodys || !table_page_wants(table->page, topic)) {
         return; /* a page that answers what was not asked */
     }
     if (!table_result_is_gap(result, i)) {
@@ -440,12 +442,16 @@ static void on_page(void *self, const struct pg_result *result) {
     begin_next(table);
 }
 
-static void add_topics(struct buf *array, struct slice keys) {
-    pg_array_begin(array);
+static void add_topics(struct buf *names, struct buf *tenants, struct slice keys) {
+    pg_array_begin(names);
+    pg_array_begin(tenants);
     for (size_t at = 0; at < keys.length; at += strlen(keys.at + at) + 1) {
-        pg_array_add(array, topic_key_name((struct topic_key){slice_of(keys.at + at)}));
+        struct topic_key key = {slice_of(keys.at + at)};
+        pg_array_add(names, topic_key_name(key));
+        pg_array_add(tenants, topic_key_tenant(key));
     }
-    pg_array_end(array);
+    pg_array_end(names);
+    pg_array_end(tenants);
 }
 
 static void read_page(struct table *table, struct table_page *page) {
@@ -453,16 +459,24 @@ static void read_page(struct table *table, struct table_page *page) {
     char end[NUMBER_BYTES];
     char rows[NUMBER_BYTES];
     char bytes[NUMBER_BYTES];
-    struct buf topics = {0};
+    struct buf names = {0};
+    struct buf tenants = {0};
+    bool has_all = table_page_topics(page).length == 0;
     table->page = page;
     table->page_end = table->head;
     page_parameters(after, page->after, rows, TABLE_PAGE_ROWS_MAX, bytes, TABLE_PAGE_BYTES_MAX);
     snprintf(end, sizeof end, "%" PRIu64, table->page_end);
-    add_topics(&topics, table_page_topics(page));
-    const char *parameters[] = {
-        NULL, after, end, table_page_topics(page).length == 0 ? NULL : topics.bytes, rows, bytes};
+    add_topics(&names, &tenants, table_page_topics(page));
+    const char *parameters[] = {NULL,
+                                after,
+                                end,
+                                has_all ? NULL : names.bytes,
+                                rows,
+                                bytes,
+                                has_all ? NULL : tenants.bytes};
     run(table, page_statement, length_of(parameters), parameters, on_page);
-    buf_release(&topics);
+    buf_release(&names);
+    buf_release(&tenants);
 }
 
 const struct table_page *table_find_page(struct table *table, struct topic *const *topics,

@@ -82,10 +82,6 @@ bool table_result_is_gap(const struct pg_result *result, int row) {
     return is_true(result, row, COLUMN_IS_GAP);
 }
 
-bool table_result_is_served(const struct pg_result *result, int row) {
-    return pg_value(result, row, COLUMN_TENANT)[0] == '\0';
-}
-
 /* The last row says where the page ends: it is neither a gap nor an event. */
 bool table_result_has_more(const struct pg_result *result) {
     return result->rows > 0 && pg_value(result, result->rows - 1, COLUMN_IS_GAP)[0] == '\0';

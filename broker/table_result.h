@@ -45,9 +45,6 @@ int table_result_rows(const struct pg_result *result) must_check;
 uint64_t table_result_id(const struct pg_result *result, int row) must_check;
 bool table_result_is_gap(const struct pg_result *result, int row) must_check;
 
-/* False for rows of other tenants than "": only that one has clients. */
-bool table_result_is_served(const struct pg_result *result, int row) must_check;
-
 /* The row's texts are borrowed from the result. */
 void table_result_row(const struct pg_result *result, int row, struct event_row *event);
 

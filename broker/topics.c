@@ -9,6 +9,59 @@ void topics_init(struct topics *topics) {
     topics->forgotten = must_zalloc(TOPICS_FLOOR_SLOTS * sizeof *topics->forgotten);
 }
 
+/* --- tenants --------------------------------------------------------------------------------- */
+
+struct topic_tenant *topics_tenant(const struct topics *topics, struct slice name) {
+    struct topic_tenant *tenant;
+    HASH_FIND(hh, topics->tenants, name.at, name.length, tenant);
+    return tenant;
+}
+
+static struct topic_tenant *tenant_find_or_create(struct topics *topics, struct slice name) {
+    struct topic_tenant *tenant = topics_tenant(topics, name);
+    if (tenant == NULL) {
+        check(name.length <= TENANT_BYTES_MAX);
+        tenant = must_zalloc(sizeof *tenant);
+        memcpy(tenant->name, name.at, name.length);
+        TAILQ_INIT(&tenant->wanted);
+        TAILQ_INIT(&tenant->idle);
+        HASH_ADD(hh, topics->tenants, name, name.length, tenant);
+    }
+    return tenant;
+}
+
+static void tenant_settle(struct topics *topics, struct topic_tenant *tenant) {
+    if (tenant->topics == 0) {
+        HASH_DEL(topics->tenants, tenant);
+        buf_release(&tenant->channels);
+        free(tenant);
+    }
+}
+
+/* --- the two lists --------------------------------------------------------------------------- */
+
+static void add_idle(struct topics *topics, struct topic *topic) {
+    TAILQ_INSERT_TAIL(&topics->idle, topic, link);
+    TAILQ_INSERT_TAIL(&topic->tenant->idle, topic, of_tenant);
+}
+
+static void remove_idle(struct topics *topics, struct topic *topic) {
+    TAILQ_REMOVE(&topics->idle, topic, link);
+    TAILQ_REMOVE(&topic->tenant->idle, topic, of_tenant);
+}
+
+static void add_wanted(struct topics *topics, struct topic *topic) {
+    TAILQ_INSERT_TAIL(&topics->wanted, topic, link);
+    TAILQ_INSERT_TAIL(&topic->tenant->wanted, topic, of_tenant);
+}
+
+static void remove_wanted(struct topics *topics, struct topic *topic) {
+    TAILQ_REMOVE(&topics->wanted, topic, link);
+    TAILQ_REMOVE(&topic->tenant->wanted, topic, of_tenant);
+}
+
+/* --- topics ---------------------------------------------------------------------------------- */
+
 static struct floors *slot_of(const struct topics *topics, unsigned hash) {
     return &topics->forgotten[hash % TOPICS_FLOOR_SLOTS];
 }
@@ -28,7 +81,9 @@ static void forget(struct topics *topics, struct topic *topic) {
         patterns_remove(&topics->patterns, topic_key_of(topic));
     }
     HASH_DEL(topics->by_key, topic);
-    TAILQ_REMOVE(&topics->idle, topic, link);
+    remove_idle(topics, topic);
+    topic->tenant->topics--;
+    tenant_settle(topics, topic->tenant);
     free(topic);
 }
 
@@ -39,7 +94,9 @@ void topics_settle(struct topics *topics, struct topic *topic) {
 }
 
 size_t topic_bytes(const struct topic *topic) {
-    return sizeof *topic + sizeof(struct UT_hash_bucket) + topic->key_length;
+    bool has_tenant = topic->tenant->name[0] != '\0';
+    size_t tenant_bytes = has_tenant ? sizeof *topic->tenant + sizeof(struct UT_hash_bucket) : 0;
+    return sizeof *topic + sizeof(struct UT_hash_bucket) + topic->key_length + tenant_bytes;
 }
 
 void topics_release(struct topics *topics) {
@@ -111,7 +168,9 @@ static struct topic *find_or_create(struct topics *topics, struct topic_key key)
     } else {
         topic->floors = *slot_of(topics, topic->hh.hashv);
     }
-    TAILQ_INSERT_TAIL(&topics->idle, topic, link);
+    topic->tenant = tenant_find_or_create(topics, topic_key_tenant(key));
+    topic->tenant->topics++;
+    add_idle(topics, topic);
     return topic;
 }
 
@@ -148,8 +207,8 @@ struct topic *topics_touch(struct topics *topics, struct topic_key key) {
     struct topic *topic = find_or_create(topics, key);
     topic->last_activity_ms = wall_ms();
     if (topic->subscribers == 0) {
-        TAILQ_REMOVE(&topics->idle, topic, link);
-        TAILQ_INSERT_TAIL(&topics->idle, topic, link);
+        remove_idle(topics, topic);
+        add_idle(topics, topic);
     }
     return topic;
 }
@@ -187,8 +246,8 @@ struct topic *topics_subscribe(struct topics *topics, struct topic_key key,
         LIST_INSERT_HEAD(list, interest, of_delivery);
     }
     if (topic->subscribers == 0) {
-        TAILQ_REMOVE(&topics->idle, topic, link);
-        TAILQ_INSERT_TAIL(&topics->wanted, topic, link);
+        remove_idle(topics, topic);
+        add_wanted(topics, topic);
     }
     topic->subscribers += clients;
     interest->clients += clients;
@@ -207,8 +266,8 @@ static void lose_clients(struct topics *topics, struct interest *interest, uint6
     if (topic->subscribers > 0) {
         return;
     }
-    TAILQ_REMOVE(&topics->wanted, topic, link);
-    TAILQ_INSERT_TAIL(&topics->idle, topic, link);
+    remove_wanted(topics, topic);
+    add_idle(topics, topic);
     topics_settle(topics, topic);
 }
 

@@ -7,9 +7,12 @@
  * topic exists. When the topic is freed, its floors go into one of TOPICS_FLOOR_SLOTS slots, chosen
  * by the hash of its key. A slot keeps the highest floors of all topics that share it, and a new
  * topic begins with the floors of its slot. So a new topic may seem to have lost events that were
- * another topic's, but a loss is never hidden. */
+ * another topic's, but a loss is never hidden.
+ *
+ * A tenant exists while it has topics. */
 #pragma once
 
+#include "buf.h"
 #include "patterns.h"
 #include "trail.h"
 
@@ -42,23 +45,44 @@ struct interest {
     uint64_t clients;          /* at least 1 */
     uint64_t by_token;         /* of these: have a replay (replay.h), and a token */
     uint64_t user_streams;     /* of these: open user streams, see replay.h */
+    uint64_t first_of;         /* of these user streams: have this as their first topic */
     uint64_t losses_told;      /* during the handler's RESUME: see history_losses */
     uint64_t pending_events;   /* as the handler reported last */
     uint64_t queued_bytes;
+    uint32_t streams; /* that the handler counts with this topic, as it reported last */
     LIST_ENTRY(interest) of_topic;
     LIST_ENTRY(interest) of_delivery;
 };
 LIST_HEAD(interest_list, interest);
+
+TAILQ_HEAD(topic_list, topic);
+
+struct topic_tenant {
+    UT_hash_handle hh;
+    struct topic_list wanted; /* as in struct topics, but of this tenant */
+    struct topic_list idle;
+    size_t topics; /* in both lists */
+    char name[TENANT_BYTES_MAX + 1];
+    /* What the survey of this number has counted; if it is an older one, nothing. */
+    uint64_t survey;
+    uint64_t streams;
+    uint64_t user_streams; /* that are open */
+    uint64_t active_topics;
+    uint64_t dropped_events;
+    struct buf channels; /* of open user streams: members of a JSON object, name and count */
+};
 
 /* A topic, or a pattern of topics that handlers are interested in. A pattern has no events of its
  * own. */
 struct topic {
     UT_hash_handle hh;
     struct interest_list interests;
-    TAILQ_ENTRY(topic) link; /* in topics.wanted or topics.idle */
-    struct trail trail;      /* its events in the log; the log fills and empties it */
-    struct floors floors;    /* raised by the log */
-    uint64_t subscribers;    /* clients of all handlers */
+    TAILQ_ENTRY(topic) link;      /* in topics.wanted or topics.idle */
+    TAILQ_ENTRY(topic) of_tenant; /* in the tenant's list of the same name */
+    struct topic_tenant *tenant;  /* borrowed: it stays while it has topics */
+    struct trail trail;           /* its events in the log; the log fills and empties it */
+    struct floors floors;         /* raised by the log */
+    uint64_t subscribers;         /* clients of all handlers */
     struct traffic traffic;
     uint64_t queued_frames;   /* waiting for handlers, as the survey of this number counted them */
     uint64_t survey;          /* number in survey.h; if it is an older one, queued_frames means 0 */
@@ -66,10 +90,10 @@ struct topic {
     size_t key_length;
     char key[];
 };
-TAILQ_HEAD(topic_list, topic);
 
 struct topics {
-    struct topic *by_key; /* patterns, too */
+    struct topic *by_key;         /* patterns, too */
+    struct topic_tenant *tenants; /* by their names */
     struct patterns patterns;
     struct topic_list wanted; /* with subscribers, in no order */
     struct topic_list idle;   /* without subscribers, the most recently active last */
@@ -84,6 +108,9 @@ void topics_init(struct topics *topics);
 void topics_release(struct topics *topics);
 
 size_t topics_count(const struct topics *topics);
+
+/* NULL if the tenant has no topic. */
+struct topic_tenant *topics_tenant(const struct topics *topics, struct slice name) must_check;
 
 /* A walk over all topics that may take many turns. Topics may come and go meanwhile; each topic
  * that stays is met once. The walk ends even if topics keep coming. There is one walk at a time. */
@@ -144,7 +171,8 @@ void topics_forget_durable_floors(struct topics *topics);
 /* Call this after an entry has left the log: frees the topic if nothing else keeps it. */
 void topics_settle(struct topics *topics, struct topic *topic);
 
-/* The memory of a topic, without what the log counts. */
+/* The memory of a topic, without what the log counts. A topic of another tenant than "" counts as if
+ * its tenant had no other. */
 size_t topic_bytes(const struct topic *topic);
 
 static inline struct topic_key topic_key_of(const struct topic *topic) {

@@ -275,6 +275,7 @@ struct payload *wire_encode_ask_document(const struct wire_ask_document *message
     put_u64(&frame, message->token);
     put_u8(&frame, (uint8_t)message->kind);
     put_u32(&frame, message->limit);
+    put_str(&frame, message->tenant);
     return frame_end(&frame);
 }
 
@@ -283,7 +284,9 @@ bool wire_decode_ask_document(struct slice body, struct wire_ask_document *messa
     message->token = get_u64(&reader);
     message->kind = (enum wire_document_kind)get_choice(&reader, WIRE_DOCUMENT_KINDS);
     message->limit = get_u32(&reader);
-    return is_complete(&reader) && message->token != 0 && message->limit <= WIRE_HEALTH_LIMIT_MAX;
+    message->tenant = get_str(&reader);
+    return is_complete(&reader) && message->token != 0 && message->limit <= WIRE_HEALTH_LIMIT_MAX &&
+           tenant_is_valid(message->tenant);
 }
 
 /* Adds 1 to the u32 at count_at: one more entry. */
@@ -306,7 +309,7 @@ void wire_report_begin(struct buf *report, uint32_t serial, uint32_t streams) {
 }
 
 bool wire_report_add(struct buf *report, const struct wire_report_entry *entry) {
-    size_t length = 4 + entry->topic.bytes.length + 5 * sizeof(uint64_t);
+    size_t length = 4 + entry->topic.bytes.length + 5 * sizeof(uint64_t) + sizeof(uint32_t);
     if (report->length + length > WIRE_REQUEST_BYTES_MAX) {
         return false;
     }
@@ -316,6 +319,7 @@ bool wire_report_add(struct buf *report, const struct wire_report_entry *entry) 
     put_u64(report, entry->dropped_clients);
     put_u64(report, entry->pending_events);
     put_u64(report, entry->queued_bytes);
+    put_u32(report, entry->streams);
     count_entry(report, REPORT_COUNT_AT);
     return true;
 }
@@ -346,6 +350,7 @@ bool wire_next_report_entry(struct wire_report *report, struct wire_report_entry
     entry->dropped_clients = get_u64(&reader);
     entry->pending_events = get_u64(&reader);
     entry->queued_bytes = get_u64(&reader);
+    entry->streams = get_u32(&reader);
     if (reader.is_bad) {
         return false;
     }
@@ -547,15 +552,17 @@ bool wire_decode_document(struct slice body, struct wire_document *message) {
     return is_complete(&reader);
 }
 
-struct payload *wire_encode_recheck(struct slice user) {
+struct payload *wire_encode_recheck(const struct wire_recheck *message) {
     struct buf frame = frame_begin(WIRE_RECHECK);
-    put_str(&frame, user);
+    put_str(&frame, message->tenant);
+    put_str(&frame, message->user);
     return frame_end(&frame);
 }
 
-bool wire_decode_recheck(struct slice body, struct slice *user) {
+bool wire_decode_recheck(struct slice body, struct wire_recheck *message) {
     struct reader reader = {.left = body};
-    *user = get_str(&reader);
+    message->tenant = get_str(&reader);
+    message->user = get_str(&reader);
     return is_complete(&reader);
 }
 

@@ -22,11 +22,15 @@
  *                                                      it is live. Its list is ignored, as the
  *                                                      broker may have narrowed it.)
  *     ASK_POSITION u64 token
- *     ASK_DOCUMENT u64 token, u8 kind, u32 limit       limit: of full health, how many topics at
- *                                                      most
+ *     ASK_DOCUMENT u64 token, u8 kind, u32 limit,      limit: of full health, how many topics at
+ *                  str tenant                          most; tenant: who asks. Health and stats
+ *                                                      are about the whole machine for the tenant
+ *                                                      "", and about no other's topics for any other
+ *                                                      tenant. Short health is the same for all
  *     REPORT       u32 serial, u32 open streams, u8 is_last, u32 count, count times:
  *                  topic, u64 delivered, u64 dropped events, u64 dropped clients (each since
- *                  the last report), u64 pending events, u64 queued bytes (both now)
+ *                  the last report), u64 pending events, u64 queued bytes, u32 streams (all now).
+ *                  Each open stream is counted with one of its topics
  *
  *   broker -> handler
  *     WELCOME      u32 magic, u16 version, u32 pid     first, once
@@ -46,9 +50,9 @@
  *     EVENT        u8 is_durable + 2 * is_text, position, topic, str publisher id, u32 id_at, str body
  *     POSITION     u64 token, position                 answers ASK_POSITION when token is not 0
  *     DOCUMENT     u64 token, u16 status, str document    answers ASK_DOCUMENT
- *     RECHECK      str user                            the user's streams ("": all user streams)
- *                                                      have to subscribe again: rights of users may
- *                                                      have changed
+ *     RECHECK      str tenant, str user                the streams of that tenant's user (user "":
+ *                                                      all user streams of all tenants) have to
+ *                                                      subscribe again: rights may have changed
  *     ASK_REPORT   u32 serial                          REPORTs with this serial answer it; the last
  *                                                      of them has is_last
  *     GOODBYE      str reason                          then the broker closes the connection
@@ -97,7 +101,7 @@
 
 enum {
     WIRE_MAGIC = 0x73736770, /* "pgss" */
-    WIRE_VERSION = 7,
+    WIRE_VERSION = 8,
     WIRE_HEADER_BYTES = 5,
     WIRE_REQUEST_BYTES_MAX = 64 * 1024,       /* a body from a handler */
     WIRE_ANSWER_BYTES_MAX = 16 * 1024 * 1024, /* a body from the broker */
@@ -192,7 +196,8 @@ enum { WIRE_DOCUMENT_KINDS = WIRE_STREAM_STATS + 1 };
 struct wire_ask_document {
     uint64_t token; /* not 0 */
     enum wire_document_kind kind;
-    uint32_t limit; /* of FULL_HEALTH; else 0 */
+    uint32_t limit;      /* of FULL_HEALTH; else 0 */
+    struct slice tenant; /* who asks */
 };
 
 struct wire_report_entry {
@@ -202,6 +207,7 @@ struct wire_report_entry {
     uint64_t dropped_clients;
     uint64_t pending_events;
     uint64_t queued_bytes;
+    uint32_t streams;
 };
 
 struct wire_report {
@@ -260,6 +266,11 @@ struct wire_document {
     struct slice document;
 };
 
+struct wire_recheck {
+    struct slice tenant;
+    struct slice user; /* empty: all users of all tenants */
+};
+
 /* --- frames ------------------------------------------------------------------------------ */
 
 struct wire_frame {
@@ -296,7 +307,7 @@ struct payload *wire_encode_position(enum wire_type type,
 struct payload *wire_encode_event(const struct wire_event *message) must_check;
 struct payload *wire_encode_replay(const struct wire_replay *message) must_check;
 struct payload *wire_encode_document(const struct wire_document *message) must_check;
-struct payload *wire_encode_recheck(struct slice user) must_check;
+struct payload *wire_encode_recheck(const struct wire_recheck *message) must_check;
 struct payload *wire_encode_ask_report(uint32_t serial) must_check;
 struct payload *wire_encode_goodbye(const char *reason) must_check;
 
@@ -329,7 +340,7 @@ bool wire_decode_position(struct slice body, struct wire_position *message) must
 bool wire_decode_event(struct slice body, struct wire_event *message) must_check;
 bool wire_decode_replay(struct slice body, struct wire_replay *message) must_check;
 bool wire_decode_document(struct slice body, struct wire_document *message) must_check;
-bool wire_decode_recheck(struct slice body, struct slice *user) must_check;
+bool wire_decode_recheck(struct slice body, struct wire_recheck *message) must_check;
 bool wire_decode_ask_report(struct slice body, uint32_t *serial) must_check;
 bool wire_decode_goodbye(struct slice body, struct slice *reason) must_check;
 

@@ -1,18 +1,31 @@
-/* The user that a request comes from, and the users that it may act for. Both handlers decide that
- * here and nowhere else. The user is the one that the web server has authenticated. Without
- * authentication, a request may act for any user. Pure. */
+/* Who asks: the tenant and the user that a request comes from, and the users that it may act for. Both
+ * handlers decide that here and nowhere else. Pure.
+ *
+ * Only the web server is believed: PGSSE_TENANT is the tenant of its virtual host, REMOTE_USER is the
+ * user that it has authenticated. Nothing else of a request matters: neither its headers (whose
+ * parameters begin with HTTP_), nor its path, query or body. Without PGSSE_TENANT, or if it is empty,
+ * the tenant is "". Without authentication, a request may act for any user of its tenant. */
 #pragma once
 
 #include "base.h"
+#include "parameters.h"
+#include "topic.h"
 
+/* Texts are borrowed from the parameters. */
 struct identity {
-    const char *user; /* borrowed; "": nobody was authenticated */
+    struct slice tenant;
+    const char *user; /* "": nobody was authenticated */
+    bool is_known;    /* false: PGSSE_TENANT is no tenant. The request must be refused */
 };
 
-/* From the parameter REMOTE_USER. */
-static inline struct identity identity_of(const char *remote_user) {
-    return (struct identity){.user = remote_user};
-}
+/* Why a request is refused whose identity is not known. */
+#define IDENTITY_REFUSAL "the web server's configuration is wrong: PGSSE_TENANT is no tenant"
+
+/* Logs it, with a limit, if the identity is not known. */
+void identity_read(struct identity *identity, const struct parameters *parameters);
+
+/* Writes the tenant, ended by NUL. */
+void identity_copy_tenant(const struct identity *identity, char tenant[TENANT_BYTES_MAX + 1]);
 
 static inline bool identity_is_authenticated(const struct identity *identity) {
     return identity->user[0] != '\0';

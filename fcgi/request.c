@@ -93,7 +93,7 @@ void request_parse(const struct parameters *parameters, const struct route_paths
     request->is_event_source = strcmp(accept, "text/event-stream") == 0;
     request->wants_position = query_says(query, "position", "1");
     request->has_heartbeat_events = query_says(query, "heartbeat", "event");
-    request->identity = identity_of(parameters->get(source, "REMOTE_USER"));
+    identity_read(&request->identity, parameters);
     request->content_type = parameters->get(source, "CONTENT_TYPE");
     request->content_length = parse_length(length);
     request->query = query;

@@ -43,11 +43,11 @@ const struct batch_kind batch_durable = {
     .name = "pgsse_publish_durable",
     .types =
         "pg_catalog.text[], pg_catalog.json[], pg_catalog.text[], pg_catalog.text[], integer[], "
-        "pg_catalog.text[], boolean[]",
+        "pg_catalog.text[], boolean[], pg_catalog.text[]",
     .statement = "SELECT pg_catalog.count(*) FROM pgsse.publish_many($1::pg_catalog.text[], "
                  "$2::pg_catalog.json[], $3::pg_catalog.text[], $4::pg_catalog.text[], "
-                 "$5::integer[], $6::pg_catalog.text[], $7::boolean[], NULL::pg_catalog.text[])",
-    .columns = 7,
+                 "$5::integer[], $6::pg_catalog.text[], $7::boolean[], $8::pg_catalog.text[])",
+    .columns = 8,
     .needs_schema = true,
 };
 

@@ -16,7 +16,7 @@
 
 struct batch;
 
-enum { BATCH_COLUMNS_MAX = 7 };
+enum { BATCH_COLUMNS_MAX = 8 };
 
 /* What a batch does with a group: one statement, whose parameters are arrays. */
 struct batch_kind {
@@ -30,7 +30,8 @@ struct batch_kind {
 extern const struct batch_kind
     batch_ephemeral; /* columns: Postgres channel, text of a notification */
 extern const struct batch_kind batch_durable; /* columns: topic, JSON, type ("": none), and of
-                                                 fields.h: id, retry, comment, "t" or none */
+                                                 fields.h: id, retry, comment, "t" or none;
+                                                 and the tenant */
 
 /* One event. */
 struct batch_row {

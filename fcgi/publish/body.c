@@ -102,3 +102,8 @@ bool body_read_topic(const struct body_member *member, struct buf *topic, const 
     return !topic_is_pattern(name) || slice_is(name, TOPIC_BROADCAST) ||
            body_complain(member, "must not end in \"*\": that is a pattern", reason);
 }
+
+bool body_lacks_tenant(const struct body_member *member, const char **reason) {
+    return !body_is_given(member) ||
+           body_complain(member, "must not be given: the web server sets it", reason);
+}

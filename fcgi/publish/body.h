@@ -34,6 +34,9 @@ static inline bool body_is_given(const struct body_member *member) {
 bool body_complain(const struct body_member *member, const char *text,
                    const char **reason) must_check;
 
+/* False if there is a "tenant": the web server says whose topics they are, and not the body. */
+bool body_lacks_tenant(const struct body_member *member, const char **reason) must_check;
+
 /* Reads a string as an event type, and appends its text. "" is no type. */
 bool body_read_type(const struct body_member *member, struct buf *type,
                     const char **reason) must_check;

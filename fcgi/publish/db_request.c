@@ -12,6 +12,7 @@ struct db_request {
     struct pending_request pending;
     struct query query;
     enum service service;
+    char tenant[TENANT_BYTES_MAX + 1];
     struct user_channel user_channel; /* all but HISTORY */
     struct history_page page;         /* HISTORY */
 };
@@ -28,7 +29,7 @@ struct db_request {
     "FROM (SELECT h.*, pg_catalog.row_number() OVER up_to AS n,"                           \
     " pg_catalog.sum(bytes) OVER up_to AS bytes_so_far"                                    \
     " FROM pgsse.history($1::pg_catalog.text, $2::bigint, $3::integer,"                    \
-    " ''::pg_catalog.text) AS h"                                                           \
+    " $5::pg_catalog.text) AS h"                                                           \
     " WINDOW up_to AS (ORDER BY id ROWS UNBOUNDED PRECEDING)) AS page "                    \
     "WHERE n OPERATOR(pg_catalog.=) 1 OR bytes_so_far OPERATOR(pg_catalog.<=) $4::bigint " \
     "ORDER BY id"
@@ -133,32 +134,33 @@ static void abandon(struct pending_request *pending) {
 static struct query query_of(const struct db_request *request) {
     const char *user = request->user_channel.user.bytes;
     const char *channel = request->user_channel.channel.bytes;
+    const char *tenant = request->tenant;
     const struct history_page *page = &request->page;
     switch (request->service) {
     case SERVICE_SUBSCRIBE:
         return (struct query){
             .sql = "SELECT pgsse.subscribe($1::pg_catalog.text, $2::pg_catalog.text, "
-                   "''::pg_catalog.text)",
-            .parameters = {user, channel},
-            .parameter_count = 2};
+                   "$3::pg_catalog.text)",
+            .parameters = {user, channel, tenant},
+            .parameter_count = 3};
     case SERVICE_UNSUBSCRIBE:
         return (struct query){
             .sql = "SELECT pgsse.unsubscribe($1::pg_catalog.text, $2::pg_catalog.text, "
-                   "''::pg_catalog.text)",
-            .parameters = {user, channel},
-            .parameter_count = 2};
+                   "$3::pg_catalog.text)",
+            .parameters = {user, channel, tenant},
+            .parameter_count = 3};
     case SERVICE_CHANNELS:
         return (struct query){
             .sql =
-                "SELECT s FROM pgsse.subscriptions($1::pg_catalog.text, ''::pg_catalog.text) AS s "
+                "SELECT s FROM pgsse.subscriptions($1::pg_catalog.text, $2::pg_catalog.text) AS s "
                 "WHERE pg_catalog.octet_length(s) OPERATOR(pg_catalog.<=) 255 LIMIT " CHANNELS_MAX,
-            .parameters = {user},
-            .parameter_count = 1};
+            .parameters = {user, tenant},
+            .parameter_count = 2};
     case SERVICE_HISTORY:
         return (struct query){
             .sql = HISTORY,
-            .parameters = {page->channel, page->after_id, page->limit, page->bytes},
-            .parameter_count = 4};
+            .parameters = {page->channel, page->after_id, page->limit, page->bytes, tenant},
+            .parameter_count = 5};
     case SERVICE_NONE:
     case SERVICE_PUBLISH:
     case SERVICE_PUBLISH_MANY:
@@ -194,6 +196,7 @@ unsigned db_request_begin(struct queries *queries, const struct pending_request 
     asked->pending = *pending;
     asked->pending.abandon = abandon;
     asked->service = service;
+    identity_copy_tenant(&request->identity, asked->tenant);
     unsigned status = service == SERVICE_HISTORY
                           ? history_page_parse(&asked->page, request->query, reason)
                           : parse_user(&asked->user_channel, service, request, body, reason);

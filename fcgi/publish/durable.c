@@ -5,7 +5,7 @@
 #include "names.h"
 #include "topic.h"
 
-enum { DURABLE_MEMBERS = 4 + FIELDS_COUNT };
+enum { DURABLE_MEMBERS = 5 + FIELDS_COUNT };
 
 static bool read_members(struct durable *durable, const struct body_member members[DURABLE_MEMBERS],
                          const char **reason) {
@@ -31,15 +31,14 @@ static bool read_members(struct durable *durable, const struct body_member membe
     if (body_has(&members[3])) {
         return body_complain(&members[3], "is \"eventType\" here", reason);
     }
-    return fields_read(&durable->fields, &members[4], reason);
+    return body_lacks_tenant(&members[4], reason) &&
+           fields_read(&durable->fields, &members[5], reason);
 }
 
 unsigned durable_parse(struct durable *durable, struct slice body, const char **reason) {
-    struct body_member members[DURABLE_MEMBERS] = {{.name = "channel"},
-                                                   {.name = "eventType"},
-                                                   {.name = "payload"},
-                                                   {.name = "event"},
-                                                   FIELDS_MEMBERS};
+    struct body_member members[DURABLE_MEMBERS] = {{.name = "channel"}, {.name = "eventType"},
+                                                   {.name = "payload"}, {.name = "event"},
+                                                   {.name = "tenant"},  FIELDS_MEMBERS};
     if (!body_parse(body, members, length_of(members), reason) ||
         !read_members(durable, members, reason)) {
         return HTTP_BAD_REQUEST;

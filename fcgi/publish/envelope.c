@@ -21,7 +21,7 @@ static bool read_event(struct envelope *envelope, const struct body_member membe
     return true;
 }
 
-static void build_text(struct envelope *envelope, uint64_t nonce) {
+static void build_text(struct envelope *envelope, const struct envelope_stamp *stamp) {
     struct buf *text = &envelope->text;
     buf_append_text(text, "{\"topic\":");
     json_quote(buf_slice(&envelope->topic), text);
@@ -32,38 +32,38 @@ static void build_text(struct envelope *envelope, uint64_t nonce) {
         json_quote(buf_slice(&envelope->type), text);
     }
     fields_append(&envelope->fields, text);
-    buf_printf(text, ",\"nonce\":\"%016" PRIx64 "\"}", nonce);
+    if (stamp->tenant.length > 0) {
+        buf_append_text(text, ",\"tenant\":");
+        json_quote(stamp->tenant, text);
+    }
+    buf_printf(text, ",\"nonce\":\"%016" PRIx64 "\"}", stamp->nonce);
     topic_channel(buf_slice(&envelope->topic), envelope->channel);
 }
 
 bool envelope_of_topic(struct envelope *envelope, const char *topic, struct slice body,
-                       uint64_t nonce, const char **reason) {
-    struct body_member members[] = {EVENT_MEMBERS_LIST};
+                       const struct envelope_stamp *stamp, const char **reason) {
+    struct body_member members[] = {EVENT_MEMBERS_LIST, {.name = "tenant"}};
     if (!body_parse(body, members, length_of(members), reason) ||
+        !body_lacks_tenant(&members[EVENT_MEMBERS], reason) ||
         !read_event(envelope, members, reason)) {
         return false;
     }
     buf_append_text(&envelope->topic, topic);
-    build_text(envelope, nonce);
+    build_text(envelope, stamp);
     return true;
 }
 
-/* Whose topics they are is not for the publisher to say. */
-static bool has_no_tenant(const struct body_member *tenant, const char **reason) {
-    return !body_is_given(tenant) || body_complain(tenant, "is not served", reason);
-}
-
-bool envelope_of_one(struct envelope *envelope, struct json_value value, uint64_t nonce,
-                     const char **reason) {
+bool envelope_of_one(struct envelope *envelope, struct json_value value,
+                     const struct envelope_stamp *stamp, const char **reason) {
     struct body_member members[] = {EVENT_MEMBERS_LIST, {.name = "tenant"}, {.name = "topic"}};
     const struct body_member *others = &members[EVENT_MEMBERS];
     if (!body_members(value, members, length_of(members), reason) ||
-        !has_no_tenant(&others[0], reason) ||
+        !body_lacks_tenant(&others[0], reason) ||
         !body_read_topic(&others[1], &envelope->topic, reason) ||
         !read_event(envelope, members, reason)) {
         return false;
     }
-    build_text(envelope, nonce);
+    build_text(envelope, stamp);
     return true;
 }
 
@@ -100,14 +100,14 @@ static bool read_receiver(struct envelope *envelope, const struct body_member *t
     return true;
 }
 
-bool envelope_of_sse(struct envelope *envelope, struct slice body, uint64_t nonce,
-                     const char **reason) {
+bool envelope_of_sse(struct envelope *envelope, struct slice body,
+                     const struct envelope_stamp *stamp, const char **reason) {
     struct body_member members[] = {
         EVENT_MEMBERS_LIST, {.name = "tenant"}, {.name = "topic"}, {.name = "user"}};
     const struct body_member *text = &members[EVENT_MEMBERS - 1];
     const struct body_member *others = &members[EVENT_MEMBERS];
     if (!body_parse(body, members, length_of(members), reason) ||
-        !has_no_tenant(&others[0], reason) ||
+        !body_lacks_tenant(&others[0], reason) ||
         !read_receiver(envelope, &others[1], &others[2], reason) ||
         !read_event(envelope, members, reason)) {
         return false;
@@ -115,7 +115,7 @@ bool envelope_of_sse(struct envelope *envelope, struct slice body, uint64_t nonc
     if (!body_is_given(text)) {
         envelope->fields.is_text = members[0].value.type == JSON_STRING;
     }
-    build_text(envelope, nonce);
+    build_text(envelope, stamp);
     return true;
 }
 

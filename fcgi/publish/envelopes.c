@@ -37,20 +37,19 @@ static struct envelope *add(struct envelopes *envelopes) {
     return envelope;
 }
 
-static unsigned read_one(struct envelopes *envelopes, struct json_value value, uint64_t *next_nonce,
-                         struct place place, const char **reason) {
+static unsigned read_one(struct envelopes *envelopes, struct json_value value,
+                         struct envelope_stamp *stamp, struct place place, const char **reason) {
     const char *why;
     if (envelopes->count == ENVELOPES_MAX) {
         return refuse(HTTP_TOO_LARGE, place, "there are more than 1000 events", reason);
     }
-    if (!envelope_of_one(add(envelopes), value, (*next_nonce)++, &why)) {
-        return refuse(HTTP_BAD_REQUEST, place, why, reason);
-    }
-    return HTTP_OK;
+    bool is_good = envelope_of_one(add(envelopes), value, stamp, &why);
+    stamp->nonce++;
+    return is_good ? HTTP_OK : refuse(HTTP_BAD_REQUEST, place, why, reason);
 }
 
-static unsigned read_array(struct envelopes *envelopes, struct slice body, uint64_t *next_nonce,
-                           const char **reason) {
+static unsigned read_array(struct envelopes *envelopes, struct slice body,
+                           struct envelope_stamp *stamp, const char **reason) {
     struct json_value value;
     struct json_error error;
     unsigned status = HTTP_OK;
@@ -60,7 +59,7 @@ static unsigned read_array(struct envelopes *envelopes, struct slice body, uint6
     struct json_elements elements = {.array = value.text};
     struct place place = {"event", 1};
     while (status == HTTP_OK && json_next_element(&elements, &value)) {
-        status = read_one(envelopes, value, next_nonce, place, reason);
+        status = read_one(envelopes, value, stamp, place, reason);
         place.number++;
     }
     return status;
@@ -79,8 +78,8 @@ static size_t space_before(struct slice text) {
     return length;
 }
 
-static unsigned read_line(struct envelopes *envelopes, struct slice line, uint64_t *next_nonce,
-                          size_t number, const char **reason) {
+static unsigned read_line(struct envelopes *envelopes, struct slice line,
+                          struct envelope_stamp *stamp, size_t number, const char **reason) {
     struct json_value value;
     struct json_error error;
     if (!json_parse(line, &value, &error)) {
@@ -88,28 +87,28 @@ static unsigned read_line(struct envelopes *envelopes, struct slice line, uint64
         snprintf(what, sizeof what, "line %zu", number);
         return refuse_text(what, error, reason);
     }
-    return read_one(envelopes, value, next_nonce, (struct place){"line", number}, reason);
+    return read_one(envelopes, value, stamp, (struct place){"line", number}, reason);
 }
 
-static unsigned read_lines(struct envelopes *envelopes, struct slice body, uint64_t *next_nonce,
-                           const char **reason) {
+static unsigned read_lines(struct envelopes *envelopes, struct slice body,
+                           struct envelope_stamp *stamp, const char **reason) {
     unsigned status = HTTP_OK;
     bool has_end;
     for (size_t number = 1; body.length > 0 && status == HTTP_OK; number++) {
         struct slice line = slice_take_until(&body, '\n', &has_end);
         if (space_before(line) < line.length) {
-            status = read_line(envelopes, line, next_nonce, number, reason);
+            status = read_line(envelopes, line, stamp, number, reason);
         }
     }
     return status;
 }
 
-unsigned envelopes_parse(struct envelopes *envelopes, struct slice body, uint64_t *next_nonce,
-                         const char **reason) {
+unsigned envelopes_parse(struct envelopes *envelopes, struct slice body,
+                         struct envelope_stamp *stamp, const char **reason) {
     size_t start = space_before(body);
     bool is_array = start < body.length && body.at[start] == '[';
-    unsigned status = is_array ? read_array(envelopes, body, next_nonce, reason)
-                               : read_lines(envelopes, body, next_nonce, reason);
+    unsigned status = is_array ? read_array(envelopes, body, stamp, reason)
+                               : read_lines(envelopes, body, stamp, reason);
     if (status == HTTP_OK && envelopes->count == 0) {
         *reason = "there is no event in the body";
         status = HTTP_BAD_REQUEST;

@@ -15,9 +15,9 @@ struct envelopes {
 };
 
 /* Returns HTTP_OK, or the status of the refusal with *reason, good until the next call. The reason
- * names the line, or the event's number in the array, both from 1 on. *next_nonce is the nonce of
- * the first event, and is moved past those that were used. Zero-initialised before, released after,
+ * names the line, or the event's number in the array, both from 1 on. *stamp is that of the
+ * first event; its nonce is moved past those that were used. Zero-initialised before, released after,
  * whatever the outcome. */
-unsigned envelopes_parse(struct envelopes *envelopes, struct slice body, uint64_t *next_nonce,
-                         const char **reason) must_check;
+unsigned envelopes_parse(struct envelopes *envelopes, struct slice body,
+                         struct envelope_stamp *stamp, const char **reason) must_check;
 void envelopes_release(struct envelopes *envelopes);

@@ -11,6 +11,7 @@ struct post {
     struct batch_item item;
     const struct config *config; /* borrowed */
     enum service service;
+    char tenant[TENANT_BYTES_MAX + 1];
     struct envelopes envelopes; /* of all services but PUBLISH_DURABLE */
     struct durable durable;     /* of PUBLISH_DURABLE */
     bool is_too_large;          /* an envelope, for a notification: all become durable events */
@@ -131,11 +132,12 @@ static void begin_rows(struct post *post, size_t count) {
     post->item.row_count = count;
 }
 
-static void load_durable(struct batch_row *row, struct slice topic, struct slice data,
-                         struct slice type, const struct fields *fields) {
+static void load_durable(const struct post *post, struct batch_row *row, struct slice topic,
+                         struct slice data, struct slice type, const struct fields *fields) {
     *row = (struct batch_row){{topic, data, type, buf_slice(&fields->id), buf_slice(&fields->retry),
                                buf_slice(&fields->comment),
-                               fields->is_text ? slice_of("t") : (struct slice){0}}};
+                               fields->is_text ? slice_of("t") : (struct slice){0},
+                               slice_of(post->tenant)}};
 }
 
 static void load_notification(struct batch_row *row, const struct envelope *envelope) {
@@ -145,7 +147,7 @@ static void load_notification(struct batch_row *row, const struct envelope *enve
 static void load_envelope(const struct post *post, struct batch_row *row,
                           const struct envelope *envelope) {
     if (post->is_too_large) {
-        load_durable(row, buf_slice(&envelope->topic), buf_slice(&envelope->data),
+        load_durable(post, row, buf_slice(&envelope->topic), buf_slice(&envelope->data),
                      buf_slice(&envelope->type), &envelope->fields);
     } else {
         load_notification(row, envelope);
@@ -188,20 +190,28 @@ static unsigned read_durable(struct post *post, struct slice body, const char **
     unsigned status = durable_parse(durable, body, reason);
     if (status == HTTP_OK) {
         begin_rows(post, 1);
-        load_durable(post->rows, buf_slice(&durable->channel), buf_slice(&durable->data),
+        load_durable(post, post->rows, buf_slice(&durable->channel), buf_slice(&durable->data),
                      buf_slice(&durable->type), &durable->fields);
     }
+    return status;
+}
+
+static unsigned read_many(struct posts *posts, struct post *post, struct slice body,
+                          const char **reason) {
+    struct envelope_stamp stamp = {slice_of(post->tenant), posts->next_nonce};
+    unsigned status = envelopes_parse(&post->envelopes, body, &stamp, reason);
+    posts->next_nonce = stamp.nonce;
     return status;
 }
 
 static bool read_envelope(struct posts *posts, struct post *post, const struct request *request,
                           struct slice body, const char **reason) {
     struct envelope *envelope = must_zalloc(sizeof *envelope);
-    uint64_t nonce = posts->next_nonce++;
+    struct envelope_stamp stamp = {slice_of(post->tenant), posts->next_nonce++};
     post->envelopes = (struct envelopes){.count = 1, .list = envelope};
     return post->service == SERVICE_PUBLISH_SSE
-               ? envelope_of_sse(envelope, body, nonce, reason)
-               : envelope_of_topic(envelope, request->route.topic, body, nonce, reason);
+               ? envelope_of_sse(envelope, body, &stamp, reason)
+               : envelope_of_topic(envelope, request->route.topic, body, &stamp, reason);
 }
 
 static unsigned read_post(struct posts *posts, struct post *post, const struct request *request,
@@ -211,7 +221,7 @@ static unsigned read_post(struct posts *posts, struct post *post, const struct r
         return read_durable(post, body, reason);
     }
     if (post->service == SERVICE_PUBLISH_MANY) {
-        status = envelopes_parse(&post->envelopes, body, &posts->next_nonce, reason);
+        status = read_many(posts, post, body, reason);
     } else if (!read_envelope(posts, post, request, body, reason)) {
         status = HTTP_BAD_REQUEST;
     }
@@ -238,6 +248,7 @@ unsigned post_begin(struct posts *posts, const struct pending_request *pending,
                     const char **reason) {
     struct post *post = must_zalloc(sizeof *post);
     post->service = service;
+    identity_copy_tenant(&request->identity, post->tenant);
     unsigned status = read_post(posts, post, request, body, reason);
     if (status != HTTP_OK) {
         post_destroy(post);

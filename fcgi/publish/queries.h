@@ -9,7 +9,7 @@
 
 struct queries;
 
-enum { QUERY_PARAMETERS_MAX = 4 };
+enum { QUERY_PARAMETERS_MAX = 5 };
 
 /* One statement, embedded in its owner. */
 struct query {

@@ -54,6 +54,10 @@ enum service service_of(const struct request *request, struct refusal *refusal) 
     const char *methods = route_methods(kind);
     struct offer offer = offer_of(kind);
     enum service service = serve(&offer, request->method);
+    if (!request->identity.is_known) {
+        *refusal = (struct refusal){HTTP_INTERNAL_ERROR, IDENTITY_REFUSAL, NULL};
+        return SERVICE_NONE;
+    }
     if (kind == ROUTE_BAD_TOPIC) {
         *refusal = (struct refusal){HTTP_BAD_REQUEST, REPLY_BAD_TOPIC_TEXT, NULL};
     } else if (methods == NULL) {

@@ -31,9 +31,9 @@ static bool read_user(const struct body_member *member, struct user_channel *use
 
 unsigned user_channel_parse(struct user_channel *user_channel, struct slice body,
                             const char **reason) {
-    struct body_member members[] = {{.name = "userId"}, {.name = "channel"}};
+    struct body_member members[] = {{.name = "userId"}, {.name = "channel"}, {.name = "tenant"}};
     if (!body_parse(body, members, length_of(members), reason) ||
-        !read_user(&members[0], user_channel, reason) ||
+        !body_lacks_tenant(&members[2], reason) || !read_user(&members[0], user_channel, reason) ||
         !body_read_channel(&members[1], &user_channel->channel, reason)) {
         return HTTP_BAD_REQUEST;
     }

@@ -5,6 +5,8 @@
 #include "reply.h"
 #include "stream_text.h"
 
+#include <stdlib.h>
+
 enum {
     ANSWER_QUESTION_MS = 2000,                    /* until a question is answered 503 */
     ANSWER_DOCUMENT_BYTES_MAX = 16 * 1024 * 1024, /* in all, until they are read */
@@ -153,6 +155,7 @@ static void leave(struct client *client) {
 static void release(struct client *client) {
     struct answer *answer = answer_of(client);
     answer->answers->document_bytes -= answer->document_bytes;
+    free(answer->waiter.tenant);
 }
 
 static const struct client_role role = {
@@ -175,11 +178,14 @@ static struct answer *answer_create(struct answers *answers, int fd, uint16_t re
 
 /* --- questions to the broker ------------------------------------------------------------------ */
 
-static void begin_question(struct answer *answer, unsigned wanted, uint32_t limit) {
+/* tenant: who asks; empty where the answer is the same for all. */
+static void begin_question(struct answer *answer, unsigned wanted, uint32_t limit,
+                           struct slice tenant) {
     struct shared_question *question = &answer->answers->questions[wanted];
     bool is_away = uplink_is_away(question->broker_questions->uplink);
     answer->wanted = wanted;
     answer->waiter.limit = limit;
+    answer->waiter.tenant = must_strdup(tenant.at, tenant.length);
     client_start_timer(&answer->client, ANSWER_QUESTION_MS);
     if (wanted != SHARED_QUESTION_POSITION && is_away) {
         answer_without_broker(answer, wanted);
@@ -188,11 +194,11 @@ static void begin_question(struct answer *answer, unsigned wanted, uint32_t limi
     }
 }
 
-static void begin_health(struct answer *answer, uint32_t limit) {
-    if (limit == REQUEST_LIMIT_BAD) {
+static void begin_health(struct answer *answer, const struct request *request) {
+    if (request->limit == REQUEST_LIMIT_BAD) {
         client_refuse(&answer->client, HTTP_BAD_REQUEST, "limit must be a whole number", NULL);
     } else {
-        begin_question(answer, WIRE_FULL_HEALTH, limit);
+        begin_question(answer, WIRE_FULL_HEALTH, request->limit, request->identity.tenant);
     }
 }
 
@@ -200,21 +206,22 @@ static void begin_health(struct answer *answer, uint32_t limit) {
 
 /* GET or HEAD. */
 static void answer_read(struct answer *answer, const struct request *request, const char *allow) {
+    struct slice tenant = request->identity.tenant;
     switch (request->route.kind) {
     case ROUTE_TOPIC_EVENTS:
-        begin_question(answer, SHARED_QUESTION_POSITION, 0);
+        begin_question(answer, SHARED_QUESTION_POSITION, 0, (struct slice){0});
         return;
     case ROUTE_HEALTH:
-        begin_health(answer, request->limit);
+        begin_health(answer, request);
         return;
     case ROUTE_USER_STREAMS:
-        begin_question(answer, WIRE_USER_STREAMS, 0);
+        begin_question(answer, WIRE_USER_STREAMS, 0, tenant);
         return;
     case ROUTE_SSE_STATS:
-        begin_question(answer, WIRE_STREAM_STATS, 0);
+        begin_question(answer, WIRE_STREAM_STATS, 0, tenant);
         return;
     case ROUTE_SHORT_HEALTH:
-        begin_question(answer, WIRE_SHORT_HEALTH, 0);
+        begin_question(answer, WIRE_SHORT_HEALTH, 0, (struct slice){0});
         return;
     case ROUTE_CHANNELS:
     case ROUTE_HISTORY:
@@ -306,7 +313,7 @@ static struct client *begin_stream(struct answers *answers, int fd, uint16_t req
 static struct client *begin_topics_stream(struct answers *answers, int fd, uint16_t request_id,
                                           const struct request *request) {
     struct stream_query wanted;
-    stream_query_of_topic(&wanted, slice_of(request->route.topic));
+    stream_query_of_topic(&wanted, slice_of(request->route.topic), &request->identity);
     return begin_stream(answers, fd, request_id, request, &wanted);
 }
 
@@ -326,7 +333,7 @@ static struct client *begin_queried_stream(struct answers *answers, int fd, uint
     } else if (request->method == METHOD_HEAD && wanted.form != STREAM_FORM_USER) {
         struct answer *answer = answer_create(answers, fd, request_id, request);
         client = &answer->client;
-        begin_question(answer, SHARED_QUESTION_POSITION, 0);
+        begin_question(answer, SHARED_QUESTION_POSITION, 0, (struct slice){0});
     } else {
         client = begin_stream(answers, fd, request_id, request, &wanted);
     }
@@ -336,10 +343,21 @@ static struct client *begin_queried_stream(struct answers *answers, int fd, uint
 
 /* --- requests --------------------------------------------------------------------------------- */
 
+/* Whoever asks for a tenant that cannot be must not get another one's events. */
+static struct client *refuse_stranger(struct answers *answers, int fd, uint16_t request_id,
+                                      const struct request *request) {
+    struct client *client = &answer_create(answers, fd, request_id, request)->client;
+    client_refuse(client, HTTP_INTERNAL_ERROR, IDENTITY_REFUSAL, NULL);
+    return client;
+}
+
 struct client *answer_request(struct answers *answers, int fd, uint16_t request_id,
                               const struct request *request) {
     bool is_get = request->method == METHOD_GET;
     bool is_read = is_get || request->method == METHOD_HEAD;
+    if (!request->identity.is_known) {
+        return refuse_stranger(answers, fd, request_id, request);
+    }
     if (request->route.kind == ROUTE_TOPIC_EVENTS && is_get) {
         return begin_topics_stream(answers, fd, request_id, request);
     }

@@ -84,6 +84,15 @@ static struct audience *audience_create(struct fanout *fanout, enum stream_form 
     return audience;
 }
 
+/* Of the topic with which its streams are counted. */
+static struct tally *first_tally(const struct audience *audience) {
+    return &audience->memberships[0].topic->tally;
+}
+
+void fanout_recount(struct audience *audience) {
+    first_tally(audience)->has_other_streams = true;
+}
+
 struct audience *fanout_attach(struct fanout *fanout, enum stream_form form,
                                const struct names *topics) {
     struct names sorted = *topics; /* in whatever order they were asked for */
@@ -97,6 +106,7 @@ struct audience *fanout_attach(struct fanout *fanout, enum stream_form form,
     }
     buf_release(&key);
     audience->attached++;
+    tally_add_stream(first_tally(audience));
     return audience;
 }
 
@@ -110,6 +120,9 @@ static void audience_destroy(struct fanout *fanout, struct audience *audience) {
     for (size_t i = 0; i < audience->topic_count; i++) {
         struct fan_topic *topic = audience->memberships[i].topic;
         LIST_REMOVE(&audience->memberships[i], link);
+        if (!has_members(topic)) {
+            topic->tally.has_other_streams = false; /* the broker has forgotten them, too */
+        }
         if (!tally_has_changed(&topic->tally)) {
             fanout_forget(fanout, topic);
         }
@@ -124,6 +137,7 @@ static void audience_destroy(struct fanout *fanout, struct audience *audience) {
 void fanout_detach(struct fanout *fanout, struct audience **slot) {
     struct audience *audience = *slot;
     *slot = NULL;
+    tally_remove_stream(first_tally(audience));
     if (--audience->attached == 0) {
         audience_destroy(fanout, audience);
     }

@@ -99,6 +99,7 @@ void fanout_resume(struct fanout *fanout, const struct position *position, void 
     wire_resume_begin(&resume, kind, position);
     HASH_ITER(hh, fanout->topics, topic, next) {
         struct wire_resume_entry entry = {fan_topic_key(topic), resumed_clients(topic)};
+        topic->tally.has_other_streams = true; /* this broker does not know of any */
         if (entry.clients > 0 && !wire_resume_add(&resume, &entry)) {
             send(owner, wire_resume_end(&resume, false));
             wire_resume_begin(&resume, kind, position);

@@ -1,18 +1,38 @@
 #include "shared_question.h"
 
+#include <stdio.h>
+
 /* --- asking ---------------------------------------------------------------------------------- */
 
 static struct payload *encode(const struct shared_question *question) {
-    struct wire_ask_document document = {question->token, question->document_kind, question->limit};
+    struct wire_ask_document document = {question->token, question->document_kind, question->limit,
+                                         slice_of(question->tenant)};
     return question->is_position ? wire_encode_ask_position(question->token)
                                  : wire_encode_ask_document(&document);
+}
+
+static bool is_asked_for(const struct shared_question *question,
+                         const struct shared_waiter *waiter) {
+    return strcmp(question->tenant, waiter->tenant) == 0;
+}
+
+/* The tenant whose client came first. There is a client that waits. */
+static void choose_tenant(struct shared_question *question) {
+    const struct shared_waiter *waiter;
+    LIST_FOREACH(waiter, &question->waiting, link) {
+        if (LIST_NEXT(waiter, link) == NULL) {
+            snprintf(question->tenant, sizeof question->tenant, "%s", waiter->tenant);
+        }
+    }
 }
 
 static uint32_t largest_limit(const struct shared_question *question) {
     uint32_t limit = 0;
     const struct shared_waiter *waiter;
     LIST_FOREACH(waiter, &question->waiting, link) {
-        limit = waiter->limit > limit ? waiter->limit : limit;
+        if (is_asked_for(question, waiter)) {
+            limit = waiter->limit > limit ? waiter->limit : limit;
+        }
     }
     return limit;
 }
@@ -25,6 +45,7 @@ static void ask_if_wanted(struct shared_question *question) {
     }
     question->state = SHARED_QUESTION_ASKED;
     question->token = broker_questions_next_token(questions);
+    choose_tenant(question);
     question->limit = largest_limit(question);
     uplink_queue(questions->uplink, encode(question));
 }
@@ -79,13 +100,13 @@ static void on_turn(struct loop_timer *timer) {
     ask_if_wanted(question);
 }
 
-/* Those that want a longer list wait for the next answer. */
+/* Those of other tenants, and those that want a longer list, wait for a later answer. */
 static void begin_answering(struct shared_question *question) {
     struct shared_waiter *waiter = LIST_FIRST(&question->waiting);
     question->state = SHARED_QUESTION_ANSWERING;
     while (waiter != NULL) {
         struct shared_waiter *next = LIST_NEXT(waiter, link);
-        if (waiter->limit <= question->limit) {
+        if (is_asked_for(question, waiter) && waiter->limit <= question->limit) {
             LIST_REMOVE(waiter, link);
             LIST_INSERT_HEAD(&question->served, waiter, link);
         }

@@ -6,8 +6,9 @@
  *              SHARED_QUESTION_TURN_BYTES, or one client, so that events are not delayed
  *
  * There is one question of a kind at a time, however many clients wait: the broker and the uplink
- * carry one answer for all of them. A client that comes while the question is on its way shares the
- * answer, unless it wants a longer list: then it waits for the next answer. The number of waiting
+ * carry one answer for all of them that are of one tenant. The tenant whose client has waited longest
+ * is next. A client that comes while the question is on its way shares the answer, unless it is of
+ * another tenant, or wants a longer list: then it waits for a later answer. The number of waiting
  * clients is bounded. */
 #pragma once
 
@@ -37,6 +38,7 @@ struct shared_waiter {
     LIST_ENTRY(shared_waiter) link;
     struct shared_question *question; /* borrowed; NULL: it waits for nothing */
     uint32_t limit;                   /* of health; else 0 */
+    char *tenant;                     /* the waiter's own; set before it joins */
 };
 LIST_HEAD(shared_waiter_list, shared_waiter);
 
@@ -52,7 +54,8 @@ struct shared_question {
     enum shared_question_state state;
     uint64_t token;                    /* ASKED */
     uint32_t limit;                    /* of the last question: how many topics of health */
-    struct shared_waiter_list waiting; /* for an answer */
+    char tenant[TENANT_BYTES_MAX + 1]; /* of the last question */
+    struct shared_waiter_list waiting; /* for an answer; the one that came first is last */
     struct shared_waiter_list served;  /* ANSWERING: those that get this one */
     size_t count;                      /* in both lists */
     shared_question_callback *on_answer;

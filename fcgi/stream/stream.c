@@ -106,11 +106,11 @@ static bool on_document(struct stream *stream, struct slice body) {
 }
 
 static bool on_recheck(struct stream *stream, struct slice body) {
-    struct slice user;
-    if (!wire_decode_recheck(body, &user)) {
+    struct wire_recheck message;
+    if (!wire_decode_recheck(body, &message)) {
         return false;
     }
-    subscribe_on_recheck(&stream->subscribers, user);
+    subscribe_on_recheck(&stream->subscribers, &message);
     return true;
 }
 

@@ -29,8 +29,8 @@ static const char *add_name(struct stream_query *wanted, struct slice name,
                             const struct complaints *complaints) {
     char room[TOPIC_KEY_BYTES_MAX];
     bool may_be_pattern = wanted->form == STREAM_FORM_EVENTS;
-    struct topic_key key = may_be_pattern ? topic_key_of_name(room, (struct slice){0}, name)
-                                          : topic_key_make(room, (struct slice){0}, name);
+    struct topic_key key = may_be_pattern ? topic_key_of_name(room, wanted->tenant, name)
+                                          : topic_key_make(room, wanted->tenant, name);
     if (topic_key_is_none(key)) {
         return complaints->invalid;
     }
@@ -92,17 +92,21 @@ static const char *parse_names(struct stream_query *wanted, const char *query, c
 }
 
 /* The room is not cleared: it is large, and only keys point into it. */
-static void begin(struct stream_query *wanted, enum stream_form form, const char *query) {
+static void begin(struct stream_query *wanted, enum stream_form form, const char *query,
+                  const struct identity *identity) {
+    check(identity->is_known);
     wanted->form = form;
+    wanted->tenant = identity->tenant;
     wanted->user = (struct slice){0};
     wanted->topics.count = 0;
     wanted->text = query == NULL ? NULL : must_alloc(strlen(query) + 1);
 }
 
-void stream_query_of_topic(struct stream_query *wanted, struct slice name) {
+void stream_query_of_topic(struct stream_query *wanted, struct slice name,
+                           const struct identity *identity) {
     char room[TOPIC_KEY_BYTES_MAX];
-    begin(wanted, STREAM_FORM_TOPIC, NULL);
-    add_key(wanted, topic_key_make(room, (struct slice){0}, name));
+    begin(wanted, STREAM_FORM_TOPIC, NULL, identity);
+    add_key(wanted, topic_key_make(room, wanted->tenant, name));
 }
 
 /* --- the events API --------------------------------------------------------------------------- */
@@ -117,7 +121,7 @@ static struct topic_key own_topic(char room[TOPIC_KEY_BYTES_MAX], const struct i
         topic_is_pattern(text)) {
         return (struct topic_key){0};
     }
-    return topic_key_make(room, (struct slice){0}, text);
+    return topic_key_make(room, identity->tenant, text);
 }
 
 /* Whether it names another user's topic, or tries to with a pattern. */
@@ -145,7 +149,7 @@ unsigned stream_query_of_events(struct stream_query *wanted, const char *query,
     char room[TOPIC_KEY_BYTES_MAX];
     size_t used = 0;
     struct topic_key own = own_topic(room, identity);
-    begin(wanted, STREAM_FORM_EVENTS, query);
+    begin(wanted, STREAM_FORM_EVENTS, query, identity);
     *reason = parse_names(wanted, query, "topics", &used, &complaints);
     if (*reason == NULL) {
         *reason = parse_names(wanted, query, "topic", &used, &complaints);
@@ -159,12 +163,12 @@ unsigned stream_query_of_events(struct stream_query *wanted, const char *query,
     }
     if (wanted->topics.count == 0) {
         char all[TOPIC_KEY_BYTES_MAX];
-        add_key(wanted, topic_key_of_name(all, (struct slice){0}, slice_of("*")));
+        add_key(wanted, topic_key_of_name(all, wanted->tenant, slice_of("*")));
     }
     if (!topic_key_is_none(own)) {
         add_key(wanted, own);
     }
-    add_key(wanted, topic_key_make(room, (struct slice){0}, slice_of(TOPIC_BROADCAST)));
+    add_key(wanted, topic_key_make(room, wanted->tenant, slice_of(TOPIC_BROADCAST)));
     wanted->form = wants_labels(query) ? STREAM_FORM_LABELLED : STREAM_FORM_EVENTS;
     return HTTP_OK;
 }
@@ -183,7 +187,7 @@ static const char *parse_channels(struct stream_query *wanted, const char *query
 unsigned stream_query_of_user(struct stream_query *wanted, const char *query,
                               const struct identity *identity, const char **reason) {
     size_t used = 0;
-    begin(wanted, STREAM_FORM_USER, query);
+    begin(wanted, STREAM_FORM_USER, query, identity);
     *reason = parse_user(wanted, query, &used);
     if (*reason == NULL) {
         *reason = parse_channels(wanted, query, &used);

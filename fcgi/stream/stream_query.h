@@ -4,7 +4,8 @@
  *   userId=1&channels=a,b                          the durable API
  *
  * Topics and channels, which are topics, are separated by commas once they are decoded, so none has
- * one in its name; each parameter may stand there more than once. Empty names do not count. */
+ * one in its name; each parameter may stand there more than once. Empty names do not count. All are
+ * topics of the tenant that asks. */
 #pragma once
 
 #include "identity.h"
@@ -12,6 +13,7 @@
 
 struct stream_query {
     enum stream_form form;
+    struct slice tenant; /* borrowed from the identity */
     struct slice user;   /* of a user stream */
     struct names topics; /* each once, in the order of the query; their keys are in room */
     char *text;          /* owned: what user points into */
@@ -19,7 +21,8 @@ struct stream_query {
 };
 
 /* The topics API: one topic, whose name is valid. Needs no release. */
-void stream_query_of_topic(struct stream_query *wanted, struct slice name);
+void stream_query_of_topic(struct stream_query *wanted, struct slice name,
+                           const struct identity *identity);
 
 /* These two return HTTP_OK, or the status of the refusal with *reason, which is static. Released
  * after, whatever the outcome.

@@ -353,11 +353,17 @@ void subscribe_on_down(struct subscribers *subscribers) {
     }
 }
 
-void subscribe_on_recheck(struct subscribers *subscribers, struct slice user) {
+static bool is_concerned(const struct subscriber *subscriber, const struct wire_recheck *message) {
+    return subscriber->user != NULL &&
+           (message->user.length == 0 ||
+            (slice_is(message->user, subscriber->user) &&
+             slice_equals(message->tenant, subscriber_tenant(subscriber))));
+}
+
+void subscribe_on_recheck(struct subscribers *subscribers, const struct wire_recheck *message) {
     struct client *client;
     LIST_FOREACH(client, &subscribers->clients->list, link) {
-        const char *own = is_subscriber(client) ? subscriber_of(client)->user : NULL;
-        if (own != NULL && (user.length == 0 || slice_is(user, own))) {
+        if (is_subscriber(client) && is_concerned(subscriber_of(client), message)) {
             subscriber_recheck(subscriber_of(client));
         }
     }

@@ -32,8 +32,8 @@ struct client *subscribe_begin(struct subscribers *subscribers, int fd, uint16_t
 void subscribe_on_up(struct subscribers *subscribers);
 void subscribe_on_down(struct subscribers *subscribers);
 
-/* The rights of that user have changed; "": those of all users. */
-void subscribe_on_recheck(struct subscribers *subscribers, struct slice user);
+/* The rights of that tenant's user have changed; user "": those of all users of all tenants. */
+void subscribe_on_recheck(struct subscribers *subscribers, const struct wire_recheck *message);
 
 /* --- what the broker says --------------------------------------------------------------------- */
 

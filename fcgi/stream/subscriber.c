@@ -68,6 +68,7 @@ void subscriber_ask(struct subscriber *subscriber) {
         .user = slice_of(subscriber->user),
     };
     audience_topics(subscriber->audience, &message.topics);
+    fanout_recount(subscriber->audience);
     uplink_queue(uplink_of(subscriber), wire_encode_subscribe(&message));
 }
 

@@ -62,6 +62,11 @@ static inline bool subscriber_has_user(const struct subscriber *subscriber) {
     return subscriber->audience->form == STREAM_FORM_USER;
 }
 
+/* All topics of a stream are of one tenant. */
+static inline struct slice subscriber_tenant(const struct subscriber *subscriber) {
+    return topic_key_tenant(fan_topic_key(subscriber->audience->memberships[0].topic));
+}
+
 static inline struct buf *subscriber_own(struct subscriber *subscriber) {
     return client_own(&subscriber->client);
 }

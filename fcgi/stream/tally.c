@@ -4,7 +4,7 @@
 
 bool tally_has_changed(const struct tally *tally) {
     return tally->delivered > 0 || tally->dropped_events > 0 || tally->dropped_clients > 0 ||
-           tally->pending_events > 0 || tally->was_pending;
+           tally->pending_events > 0 || tally->was_pending || tally->has_other_streams;
 }
 
 bool tally_report(struct tally *tally, struct topic_key topic, struct buf *report) {
@@ -15,6 +15,7 @@ bool tally_report(struct tally *tally, struct topic_key topic, struct buf *repor
         .dropped_clients = tally->dropped_clients,
         .pending_events = tally->pending_events,
         .queued_bytes = tally->queued_bytes,
+        .streams = tally->streams,
     };
     if (!wire_report_add(report, &entry)) {
         return false;
@@ -23,5 +24,6 @@ bool tally_report(struct tally *tally, struct topic_key topic, struct buf *repor
     tally->dropped_events = 0;
     tally->dropped_clients = 0;
     tally->was_pending = tally->pending_events > 0;
+    tally->has_other_streams = false;
     return true;
 }

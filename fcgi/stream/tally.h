@@ -11,8 +11,20 @@ struct tally {
     uint64_t dropped_clients;
     uint64_t pending_events; /* gauges, of the report under way */
     uint64_t queued_bytes;
-    bool was_pending; /* the last report said so: the next one must say that it is over */
+    bool was_pending;       /* the last report said so: the next one must say that it is over */
+    bool has_other_streams; /* the broker may not know how many there are */
+    uint32_t streams;       /* that are counted with this topic: each with one of its topics */
 };
+
+static inline void tally_add_stream(struct tally *tally) {
+    tally->streams++;
+    tally->has_other_streams = true;
+}
+
+static inline void tally_remove_stream(struct tally *tally) {
+    tally->streams--;
+    tally->has_other_streams = true;
+}
 
 /* An event is written whole. NULL: the frame was no event. */
 static inline void tally_delivered(struct tally *tally) {

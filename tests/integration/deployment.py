@@ -24,7 +24,7 @@ SETTINGS = {"reconnect_min": "20ms", "reconnect_max": "200ms", "canary_interval"
             "queue_poll": "600s"}
 
 LIGHTTPD_CONF = """\
-server.modules = ("mod_fastcgi")
+server.modules = ("mod_setenv", "mod_fastcgi")
 server.bind = "127.0.0.1"
 server.port = {port}
 server.document-root = "{directory}"
@@ -38,6 +38,13 @@ server.stream-request-body = 0
 server.max-request-size = 2048
 server.feature-flags = ("server.graceful-shutdown-timeout" => 5)
 mimetype.assign = (".html" => "text/html", ".js" => "text/javascript", ".css" => "text/css")
+$HTTP["host"] == "acme.test" {{ # a tenant for each virtual host
+    setenv.set-environment = ("PGSSE_TENANT" => "acme")
+}} else $HTTP["host"] == "other.test" {{
+    setenv.set-environment = ("PGSSE_TENANT" => "other")
+}} else $HTTP["host"] == "wrong.test" {{
+    setenv.set-environment = ("PGSSE_TENANT" => "no tenant")
+}}
 $HTTP["url"] =~ "^/pages/" {{ # files, for tests with browsers
     index-file.names = ("index.html")
 }} else $HTTP["request-method"] == "POST" {{

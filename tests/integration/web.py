@@ -30,7 +30,8 @@ class Connection:
     def request(self, method, path, body=None, headers=None):
         if isinstance(body, str):
             body = body.encode()
-        self._http.putrequest(method, path, skip_accept_encoding=True)
+        self._http.putrequest(method, path, skip_accept_encoding=True,
+                              skip_host="Host" in (headers or {}))
         for name, value in (headers or {}).items():
             self._http.putheader(name, value)
         if body is not None:
@@ -62,8 +63,9 @@ class HttpStream(Blocks):
         connection.settimeout(seconds)
         connection.connect(("127.0.0.1", port))
         super().__init__(connection)
-        lines = [f"GET {path} HTTP/1.1", "Host: localhost"]
-        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        lines = [f"GET {path} HTTP/1.1"]
+        lines += [f"{name}: {value}"
+                  for name, value in {"Host": "localhost", **(headers or {})}.items()]
         connection.sendall("\r\n".join(lines + ["", ""]).encode())
         self._read_headers()
 

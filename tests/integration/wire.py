@@ -6,7 +6,7 @@ import socket
 import struct
 
 MAGIC = 0x73736770
-VERSION = 7
+VERSION = 8
 (HELLO, SUBSCRIBE, UNSUBSCRIBE, ASK_POSITION, ASK_DOCUMENT, REPORT, RESUME, CREDIT) = range(1, 9)
 (WELCOME, ACCEPTED, REFUSED, REFRESH, SUBSCRIBED, EVENT, POSITION, DOCUMENT, ASK_REPORT, GOODBYE,
  REPLAY, RECHECK) = range(65, 77)
@@ -86,8 +86,8 @@ def ask_position(token):
     return frame(ASK_POSITION, struct.pack("<Q", token))
 
 
-def ask_document(kind, token, limit=0):
-    return frame(ASK_DOCUMENT, struct.pack("<QBI", token, kind, limit))
+def ask_document(kind, token, limit=0, tenant=""):
+    return frame(ASK_DOCUMENT, struct.pack("<QBI", token, kind, limit) + text(tenant))
 
 
 class Reader:

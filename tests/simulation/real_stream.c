@@ -5,8 +5,10 @@
 
 #include <unistd.h>
 
-void __real_stream_query_of_topic(struct stream_query *wanted, struct slice name);
-void __wrap_stream_query_of_topic(struct stream_query *wanted, struct slice name);
+void __real_stream_query_of_topic(struct stream_query *wanted, struct slice name,
+                                  const struct identity *identity);
+void __wrap_stream_query_of_topic(struct stream_query *wanted, struct slice name,
+                                  const struct identity *identity);
 
 static void add_name(struct stream_query *wanted, const char *text, size_t length) {
     struct names *names = &wanted->topics;
@@ -15,16 +17,17 @@ static void add_name(struct stream_query *wanted, const char *text, size_t lengt
     if (length > 0 && name[length - 1] == '-') {
         name[length - 1] = '*';
     }
-    struct topic_key key = topic_key_of_name(wanted->room[names->count], (struct slice){0},
-                                             (struct slice){name, length});
+    struct topic_key key =
+        topic_key_of_name(wanted->room[names->count], wanted->tenant, (struct slice){name, length});
     check(!topic_key_is_none(key) && !names_contain(names, key));
     names->keys[names->count++] = key;
 }
 
-void __wrap_stream_query_of_topic(struct stream_query *wanted, struct slice name) {
+void __wrap_stream_query_of_topic(struct stream_query *wanted, struct slice name,
+                                  const struct identity *identity) {
     static const char sign[] = "any-";
     size_t at = sizeof sign - 1;
-    __real_stream_query_of_topic(wanted, name);
+    __real_stream_query_of_topic(wanted, name, identity);
     if (name.length < at || memcmp(name.at, sign, at) != 0) {
         return;
     }

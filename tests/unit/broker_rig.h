@@ -424,7 +424,7 @@ static unused void print_frame(const struct wire_frame *frame, struct buf *text)
     struct wire_event event;
     struct wire_refused refused;
     struct wire_document document;
-    struct slice user;
+    struct wire_recheck recheck;
     uint64_t token = 0; /* a frame that has a token begins with it */
     bool has_token =
         frame->type != WIRE_EVENT && frame->type != WIRE_GOODBYE && frame->type != WIRE_RECHECK;
@@ -448,8 +448,9 @@ static unused void print_frame(const struct wire_frame *frame, struct buf *text)
         buf_printf(text, "F(%u)", refused.status);
     } else if (frame->type == WIRE_DOCUMENT && wire_decode_document(frame->body, &document)) {
         buf_printf(text, "J(%u)", document.status);
-    } else if (frame->type == WIRE_RECHECK && wire_decode_recheck(frame->body, &user)) {
-        buf_printf(text, "X(%.*s)", (int)user.length, user.at);
+    } else if (frame->type == WIRE_RECHECK && wire_decode_recheck(frame->body, &recheck)) {
+        buf_printf(text, "X(%.*s%s%.*s)", (int)recheck.tenant.length, recheck.tenant.at,
+                   recheck.tenant.length > 0 ? "/" : "", (int)recheck.user.length, recheck.user.at);
     } else if (frame->type == WIRE_GOODBYE) {
         buf_append_text(text, "GOODBYE");
     } else {

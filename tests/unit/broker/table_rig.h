@@ -7,7 +7,7 @@
 #include "broker_rig.h"
 #include "pg.h"
 
-enum { DATABASE_ROWS = 8192, FAKE_PARAMETERS = 6 };
+enum { DATABASE_ROWS = 8192, FAKE_PARAMETERS = 7 };
 
 struct database_row {
     uint64_t id;

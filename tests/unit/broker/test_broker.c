@@ -78,7 +78,7 @@ static void test_everything_heard_is_counted(void **state) {
                                            "",
                                            "{\"topic\":\"\",\"data\":1}",
                                            "{\"data\":1}",
-                                           "{\"topic\":\"a\",\"data\":1,\"tenant\":\"t\"}",
+                                           "{\"topic\":\"a\",\"data\":1,\"tenant\":\"t/\"}",
                                            "{\"topic\":\"a\",\"event\":\"\\n\",\"data\":1}"};
     struct position position;
     rig_begin();
@@ -202,9 +202,9 @@ static void test_break_is_told_once_before_what_follows(void **state) {
     assert_int_equal(refresh.reason, SSE_REFRESH_GAP);
     assert_true(refresh.dropped == SSE_DROPPED_UNKNOWN);
     assert_false(refresh.is_durable);
-    struct slice user;
-    assert_true(wire_decode_recheck(peer_expect(&peer, WIRE_RECHECK), &user));
-    assert_int_equal(user.length, 0); /* hints about rights may have been missed */
+    struct wire_recheck recheck;
+    assert_true(wire_decode_recheck(peer_expect(&peer, WIRE_RECHECK), &recheck));
+    assert_int_equal(recheck.user.length, 0); /* hints about rights may have been missed */
     peer_expect_event(&peer, "a", "1");
     peer_expect_nothing(&peer);
     assert_int_equal(rig.broker->condition.reconnects, 1);

@@ -105,6 +105,58 @@ static void test_good_events(void **state) {
     event_parser_release(&parser);
 }
 
+static void test_tenants(void **state) {
+    static const struct {
+        const char *tenant;
+        bool is_good;
+    } cases[] = {
+        {"t", true},
+        {"Acme_1.x-", true},
+        {"", true},
+        {"8b5f2c1e-8a4e-4a53-9a1b-0f6f3d2c1b0a", true},
+        {"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", true},
+        {"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdefg", false},
+    };
+    struct event_parser parser = {0};
+    for (size_t i = 0; i < length_of(cases); i++) {
+        char payload[256];
+        struct event event;
+        const char *reason = "";
+        snprintf(payload, sizeof payload, "{\"topic\":\"a\",\"data\":1,\"tenant\":\"%s\"}",
+                 cases[i].tenant);
+        assert_int_equal(event_parse(&parser, slice_of(payload), &event, &reason),
+                         cases[i].is_good);
+        if (cases[i].is_good) {
+            expect_text(topic_key_tenant(event.topic), cases[i].tenant);
+            expect_text(topic_key_name(event.topic), "a");
+        } else {
+            assert_non_null(strstr(reason, "tenant"));
+        }
+    }
+    /* the next event has none */
+    struct event event;
+    const char *reason;
+    assert_true(event_parse(&parser, LITERAL("{\"topic\":\"a\",\"data\":1}"), &event, &reason));
+    assert_int_equal(topic_key_tenant(event.topic).length, 0);
+    event_parser_release(&parser);
+}
+
+static void test_tenants_of_rows(void **state) {
+    struct event_parser parser = {0};
+    struct event_row row = {.tenant = LITERAL("t"), .topic = LITERAL("a"), .data = LITERAL("1")};
+    struct event event;
+    const char *reason;
+    char room[TOPIC_KEY_BYTES_MAX];
+    assert_true(event_from_row(&parser, &row, &event, &reason));
+    expect_text(event.topic.bytes, "t\na");
+    expect_text(event_row_topic(&row, room).bytes, "t\na");
+    row.tenant = LITERAL("t\n");
+    assert_false(event_from_row(&parser, &row, &event, &reason));
+    assert_non_null(strstr(reason, "tenant"));
+    assert_true(topic_key_is_none(event_row_topic(&row, room)));
+    event_parser_release(&parser);
+}
+
 struct bad_case {
     struct slice payload;
     const char *field; /* the field that the reason names; NULL: any reason */
@@ -159,9 +211,15 @@ static const struct bad_case bad[] = {
     {LITERAL("{\"topic\":\"a\",\"comment\":5,\"data\":1}"), "comment"},
     {LITERAL("{\"topic\":\"a\",\"text\":1,\"data\":\"x\"}"), "text"},
     {LITERAL("{\"topic\":\"a\",\"text\":\"true\",\"data\":\"x\"}"), "text"},
-    {LITERAL("{\"topic\":\"a\",\"tenant\":\"t\",\"data\":1}"), "tenant"},
-    {LITERAL("{\"topic\":\"a\",\"tenant\":\"\",\"data\":1}"), "tenant"},
+    {LITERAL("{\"topic\":\"a\",\"tenant\":\"t/\",\"data\":1}"), "tenant"},
+    {LITERAL("{\"topic\":\"a\",\"tenant\":\" \",\"data\":1}"), "tenant"},
+    {LITERAL("{\"topic\":\"a\",\"tenant\":\"t\\n\",\"data\":1}"), "tenant"},
+    {LITERAL("{\"topic\":\"a\",\"tenant\":\"t\\u0000\",\"data\":1}"), "tenant"},
+    {LITERAL("{\"topic\":\"a\",\"tenant\":\"\xc3\xa9\",\"data\":1}"), "tenant"},
+    {LITERAL("{\"topic\":\"a\",\"tenant\":\"*\",\"data\":1}"), "tenant"},
     {LITERAL("{\"topic\":\"a\",\"tenant\":5,\"data\":1}"), "tenant"},
+    {LITERAL("{\"topic\":\"a\",\"tenant\":[],\"data\":1}"), "tenant"},
+    {LITERAL("{\"topic\":\"a\",\"tenant\":true,\"data\":1}"), "tenant"},
 };
 
 static void test_bad_events(void **state) {
@@ -435,29 +493,45 @@ static void test_rows_start_afresh(void **state) {
 static void test_recheck(void **state) {
     static const struct {
         const char *payload;
-        const char *user; /* NULL: not a recheck */
+        const char *user;   /* NULL: not a recheck */
+        const char *tenant; /* NULL: "" */
     } cases[] = {
-        {"{\"recheck\":\"u\"}", "u"},
-        {"{\"recheck\":\"\"}", ""},
-        {" { \"id\" : 5, \"recheck\" : \"\\u0075\\\\x\" } ", "u\\x"},
-        {"{\"recheck\":null}", NULL},
-        {"{\"recheck\":5}", NULL},
-        {"{\"recheck\":[\"u\"]}", NULL},
-        {"{\"Recheck\":\"u\"}", NULL},
-        {"{}", NULL},
-        {"[\"recheck\",\"u\"]", NULL},
-        {"\"recheck\"", NULL},
-        {"", NULL},
-        {"{\"recheck\":\"u\"", NULL},
-        {"{\"recheck\":\"u\"}x", NULL},
-        {"5", NULL},
+        {"{\"recheck\":\"u\",\"tenant\":\"Acme_1.x-\"}", "u", "Acme_1.x-"},
+        {"{\"tenant\":\"t\",\"recheck\":\"u\"}", "u", "t"},
+        {"{\"tenant\":\"\",\"recheck\":\"u\"}", "u", NULL},
+        {"{\"tenant\":null,\"recheck\":\"u\"}", "u", NULL},
+        {"{\"tenant\":\"t/\",\"recheck\":\"u\"}", NULL, NULL},
+        {"{\"tenant\":\"t\\n\",\"recheck\":\"u\"}", NULL, NULL},
+        {"{\"tenant\":5,\"recheck\":\"u\"}", NULL, NULL},
+        {"{\"recheck\":\"u\",\"recheck\":5}", NULL, NULL},
+        {"{\"recheck\":\"u\"}", "u", NULL},
+        {"{\"recheck\":\"\"}", "", NULL},
+        {" { \"id\" : 5, \"recheck\" : \"\\u0075\\\\x\" } ", "u\\x", NULL},
+        {"{\"recheck\":null}", NULL, NULL},
+        {"{\"recheck\":5}", NULL, NULL},
+        {"{\"recheck\":[\"u\"]}", NULL, NULL},
+        {"{\"Recheck\":\"u\"}", NULL, NULL},
+        {"{}", NULL, NULL},
+        {"[\"recheck\",\"u\"]", NULL, NULL},
+        {"\"recheck\"", NULL, NULL},
+        {"", NULL, NULL},
+        {"{\"recheck\":\"u\"", NULL, NULL},
+        {"{\"recheck\":\"u\"}x", NULL, NULL},
+        {"5", NULL, NULL},
     };
     for (size_t i = 0; i < length_of(cases); i++) {
+        struct buf tenant = {0};
         struct buf user = {0};
         char *memory;
         struct slice payload = exact(slice_of(cases[i].payload), &memory);
-        assert_int_equal(event_parse_recheck(payload, &user), cases[i].user != NULL);
-        expect_buf(&user, cases[i].user == NULL ? "" : cases[i].user);
+        bool is_recheck = event_parse_recheck(payload, &tenant, &user);
+        assert_int_equal(is_recheck, cases[i].user != NULL);
+        if (is_recheck) {
+            expect_slice(buf_slice(&user), slice_of(cases[i].user), cases[i].payload);
+            expect_slice(buf_slice(&tenant), slice_of(cases[i].tenant), cases[i].payload);
+        }
+        buf_release(&tenant);
+        buf_release(&user);
         free(memory);
     }
 }
@@ -493,4 +567,5 @@ RUN_TESTS(TEST(test_good_events), TEST(test_bad_events), TEST(test_reserved_type
           TEST(test_text_with_data_that_is_no_string), TEST(test_lengths),
           TEST(test_length_counts_decoded_bytes), TEST(test_parser_starts_afresh),
           TEST(test_truncated_at_every_byte), TEST(test_good_rows), TEST(test_bad_rows),
-          TEST(test_rows_start_afresh), TEST(test_recheck), TEST(test_topics_that_end_in_a_star))
+          TEST(test_rows_start_afresh), TEST(test_recheck), TEST(test_tenants),
+          TEST(test_tenants_of_rows), TEST(test_topics_that_end_in_a_star))

@@ -30,7 +30,7 @@ static void test_greeting(void **state) {
 #define TEXT(length, text)      length "\0\0\0" text
 #define NOWHERE                 U64("\0") TEXT("\0", "") U64("\0")
 #define TOPIC_A                 "\x01\0" TEXT("\x02", "\na")
-#define HELLO_FRAME             "\x0a\0\0\0\x01pgss\x07\0\x01\0\0\0"
+#define HELLO_FRAME             "\x0a\0\0\0\x01pgss\x08\0\x01\0\0\0"
 #define RESUME_FRAME            "\x1a\0\0\0\x07\x01\0" NOWHERE "\0\0\0\0"
 #define GREETING                HELLO_FRAME RESUME_FRAME
 #define ASK_POSITION_FRAME      "\x08\0\0\0\x04" U64("\x01")
@@ -52,7 +52,7 @@ static const struct offence offences[] = {
     {"SUBSCRIBE before HELLO", LITERAL(SUBSCRIBE_FRAME("\0"))},
     {"HELLO with another magic", LITERAL("\x0a\0\0\0\x01pgsX\x06\0\x01\0\0\0")},
     {"a short HELLO", LITERAL("\x04\0\0\0\x01pgss")},
-    {"a newer version", LITERAL("\x0a\0\0\0\x01pgss\x08\0\x01\0\0\0")},
+    {"a newer version", LITERAL("\x0a\0\0\0\x01pgss\x09\0\x01\0\0\0")},
     {"an older version", LITERAL("\x0a\0\0\0\x01pgss\x02\0\x01\0\0\0")},
     {"HELLO twice", LITERAL(HELLO_FRAME HELLO_FRAME)},
     {"HELLO again, behind RESUME", LITERAL(GREETING HELLO_FRAME)},
@@ -73,21 +73,24 @@ static const struct offence offences[] = {
     {"CREDIT of nothing", LITERAL(GREETING "\x0c\0\0\0\x08" U64("\x01") "\0\0\0\0")},
     {"CREDIT for nobody", LITERAL(GREETING "\x0c\0\0\0\x08" U64("\0") "\x01\0\0\0")},
     {"REPLAY, a broker's frame", LITERAL(GREETING "\0\0\0\0\x4b")},
-    {"RECHECK, a broker's frame", LITERAL(GREETING "\x04\0\0\0\x4c\0\0\0\0")},
+    {"RECHECK, a broker's frame", LITERAL(GREETING "\x08\0\0\0\x4c\0\0\0\0\0\0\0\0")},
     {"an unknown type", LITERAL(GREETING "\0\0\0\0\x63")},
     {"type 0", LITERAL(GREETING "\0\0\0\0\0")},
     {"a broker's frame", LITERAL(GREETING "\x04\0\0\0\x49\x01\0\0\0")},
     {"an empty SUBSCRIBE", LITERAL(GREETING "\0\0\0\0\x02")},
     {"SUBSCRIBE of an unknown form", LITERAL(GREETING SUBSCRIBE_FRAME("\x02"))},
     {"ASK_POSITION with token 0", LITERAL(GREETING "\x08\0\0\0\x04" U64("\0"))},
-    {"ASK_DOCUMENT with token 0", LITERAL(GREETING "\x0d\0\0\0\x05" U64("\0") "\x01\0\0\0\0")},
+    {"ASK_DOCUMENT with token 0",
+     LITERAL(GREETING "\x11\0\0\0\x05" U64("\0") "\x01\0\0\0\0\0\0\0\0")},
     {"ASK_DOCUMENT of an unknown kind",
-     LITERAL(GREETING "\x0d\0\0\0\x05" U64("\x01") "\x04\0\0\0\0")},
+     LITERAL(GREETING "\x11\0\0\0\x05" U64("\x01") "\x04\0\0\0\0\0\0\0\0")},
+    {"ASK_DOCUMENT of what is no tenant",
+     LITERAL(GREETING "\x13\0\0\0\x05" U64("\x01") "\0\0\0\x01\0" TEXT("\x02", "a/"))},
     {"UNSUBSCRIBE of what is not there", LITERAL(GREETING UNSUBSCRIBE_FRAME("\0"))},
     {"UNSUBSCRIBE of an unknown form",
      LITERAL(GREETING SUBSCRIBE_FRAME("\0") UNSUBSCRIBE_FRAME("\x02"))},
     {"ASK_DOCUMENT beyond the limit",
-     LITERAL(GREETING "\x0d\0\0\0\x05" U64("\x01") "\0\x01\0\x01\0")},
+     LITERAL(GREETING "\x11\0\0\0\x05" U64("\x01") "\0\x01\0\x01\0\0\0\0\0")},
     {"a short REPORT", LITERAL(GREETING "\x08\0\0\0\x06\x01\0\0\0\x05\0\0\0")},
     {"a REPORT with a byte too many",
      LITERAL(GREETING "\x0e\0\0\0\x06\x01\0\0\0\x05\0\0\0\x01\0\0\0\0x")},
@@ -112,7 +115,9 @@ static void test_what_is_no_offence(void **state) {
         {"SUBSCRIBE", LITERAL(GREETING SUBSCRIBE_FRAME("\0"))},
         {"UNSUBSCRIBE", LITERAL(GREETING SUBSCRIBE_FRAME("\0") UNSUBSCRIBE_FRAME("\0"))},
         {"ASK_POSITION", LITERAL(GREETING ASK_POSITION_FRAME)},
-        {"ASK_DOCUMENT", LITERAL(GREETING "\x0d\0\0\0\x05" U64("\x01") "\0\0\0\x01\0")},
+        {"ASK_DOCUMENT", LITERAL(GREETING "\x11\0\0\0\x05" U64("\x01") "\0\0\0\x01\0\0\0\0\0")},
+        {"ASK_DOCUMENT of a tenant",
+         LITERAL(GREETING "\x13\0\0\0\x05" U64("\x01") "\0\0\0\x01\0" TEXT("\x02", "ab"))},
         {"REPORT", LITERAL(GREETING "\x0d\0\0\0\x06\x01\0\0\0\x05\0\0\0\x01\0\0\0\0")},
     };
     for (size_t i = 0; i < length_of(good); i++) {
@@ -165,7 +170,7 @@ static void test_another_version_is_told_ours(void **state) {
     struct wire_hello welcome;
     rig_begin();
     peer_connect_silently(&peer);
-    peer_send_bytes(&peer, LITERAL("\x0a\0\0\0\x01pgss\x08\0\x01\0\0\0"));
+    peer_send_bytes(&peer, LITERAL("\x0a\0\0\0\x01pgss\x09\0\x01\0\0\0"));
     assert_true(wire_decode_hello(peer_expect(&peer, WIRE_WELCOME), &welcome));
     assert_int_equal(welcome.version, WIRE_VERSION);
     (void)peer_expect(&peer, WIRE_GOODBYE);
@@ -462,7 +467,7 @@ static void test_all_handlers_overflow_at_once(void **state) {
 static struct payload *report_of(uint32_t serial, const char *topic, uint64_t delivered,
                                  uint64_t pending) {
     struct buf report = {0};
-    struct wire_report_entry entry = {key_of(topic), delivered, 2, 3, pending, 5};
+    struct wire_report_entry entry = {key_of(topic), delivered, 2, 3, pending, 5, 6};
     wire_report_begin(&report, serial, 5);
     assert_true(wire_report_add(&report, &entry));
     return wire_report_end(&report, true);

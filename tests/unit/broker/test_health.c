@@ -23,7 +23,7 @@ static void on_health(struct health_request *request, uint16_t status, struct sl
 }
 
 static void ask_as(struct asker *asker, enum document_scope scope, uint32_t limit) {
-    struct health_question question = {WIRE_FULL_HEALTH, scope, limit};
+    struct health_question question = {WIRE_FULL_HEALTH, scope, limit, ""};
     health_ask(&rig.broker->health, &asker->request, &question, on_health);
 }
 
@@ -260,7 +260,7 @@ static void test_handler_asks_again(void **state) {
     struct wire_document answer;
     rig_begin_served();
     for (uint32_t i = 1; i <= 1000; i++) {
-        struct wire_ask_document question = {i, WIRE_FULL_HEALTH, 5};
+        struct wire_ask_document question = {i, WIRE_FULL_HEALTH, 5, {0}};
         peer_send(&peer, wire_encode_ask_document(&question));
     }
     send_report(&peer, expect_question(&peer), true);
@@ -370,7 +370,7 @@ static void test_names_are_escaped(void **state) {
 
 /* Over the wire, as a client of a handler asks. */
 static void test_handler_asks(void **state) {
-    struct wire_ask_document question = {77, WIRE_FULL_HEALTH, 5};
+    struct wire_ask_document question = {77, WIRE_FULL_HEALTH, 5, {0}};
     struct wire_document answer;
     rig_begin_served();
     peer_send(&peer, wire_encode_ask_document(&question));
@@ -383,7 +383,7 @@ static void test_handler_asks(void **state) {
 
 /* The handler that asked is gone before the answer. */
 static void test_handler_asks_and_goes(void **state) {
-    struct wire_ask_document question = {77, WIRE_FULL_HEALTH, 5};
+    struct wire_ask_document question = {77, WIRE_FULL_HEALTH, 5, {0}};
     rig_begin();
     peer_connect(&peer);
     peer_send(&peer, wire_encode_ask_document(&question));

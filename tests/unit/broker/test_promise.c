@@ -589,7 +589,7 @@ static bool take_frame(struct model_handler *handler, const struct wire_frame *f
     struct wire_event event;
     struct wire_hello welcome;
     struct wire_refused refused;
-    struct slice user;
+    struct wire_recheck recheck;
     if (frame->type == WIRE_ACCEPTED && wire_decode_accepted(frame->body, &accepted)) {
         on_accepted(handler, &accepted);
     } else if (frame->type == WIRE_REPLAY && wire_decode_replay(frame->body, &replay)) {
@@ -602,8 +602,8 @@ static bool take_frame(struct model_handler *handler, const struct wire_frame *f
         on_event(handler, &event);
     } else if (frame->type == WIRE_POSITION && wire_decode_position(frame->body, &position)) {
         on_position(handler, &position);
-    } else if (frame->type == WIRE_RECHECK && wire_decode_recheck(frame->body, &user)) {
-        on_recheck(handler, user);
+    } else if (frame->type == WIRE_RECHECK && wire_decode_recheck(frame->body, &recheck)) {
+        on_recheck(handler, recheck.user);
     } else if (frame->type == WIRE_REFUSED && wire_decode_refused(frame->body, &refused)) {
         on_refused(handler, &refused);
     } else {

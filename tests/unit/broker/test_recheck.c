@@ -7,12 +7,15 @@
 struct scene {
     struct loop *loop;
     struct recheck recheck;
-    struct buf told; /* the users, each ended by a space; "*": all users */
+    struct buf told; /* the users, each ended by a space, of another tenant than "" as tenant/user;
+                      * "*": all users */
     uint64_t streams;
 };
 
-static void on_tell(void *self, struct slice user) {
+static void on_tell(void *self, struct slice tenant, struct slice user) {
     struct scene *scene = self;
+    buf_append_slice(&scene->told, tenant);
+    buf_append_text(&scene->told, tenant.length > 0 ? "/" : "");
     buf_append_slice(&scene->told, user.length == 0 ? slice_of("*") : user);
     buf_append_text(&scene->told, " ");
 }
@@ -40,7 +43,7 @@ static void expect_told(struct scene *scene, const char *wanted) {
 }
 
 static void ask(struct scene *scene, const char *user) {
-    recheck_user(&scene->recheck, slice_of(user));
+    recheck_user(&scene->recheck, LITERAL(""), slice_of(user));
 }
 
 static void end_pause(struct scene *scene) {
@@ -139,12 +142,30 @@ static void test_flood(void **state) {
 static void test_user_with_nul(void **state) {
     struct scene scene;
     scene_begin(&scene);
-    recheck_user(&scene.recheck, LITERAL("\0a"));
+    recheck_user(&scene.recheck, LITERAL("t"), LITERAL("\0a"));
     end_pause(&scene);
     expect_told(&scene, "");
     scene_end(&scene);
 }
 
-RUN_TESTS(TEST(test_first_at_once_others_together), TEST(test_everybody_stands_for_all),
-          TEST(test_everybody_at_once), TEST(test_too_many_users), TEST(test_flood),
-          TEST(test_user_with_nul))
+/* The same user of two tenants is not the same. A user's name may hold what separates them. */
+static void test_tenants(void **state) {
+    struct scene scene;
+    scene_begin(&scene);
+    recheck_user(&scene.recheck, LITERAL("t"), LITERAL("a"));
+    expect_told(&scene, "t/a ");
+    recheck_user(&scene.recheck, LITERAL(""), LITERAL("a"));
+    recheck_user(&scene.recheck, LITERAL("s"), LITERAL("a"));
+    recheck_user(&scene.recheck, LITERAL("s"), LITERAL("a"));
+    recheck_user(&scene.recheck, LITERAL(""), LITERAL("s\na"));
+    end_pause(&scene);
+    expect_told(&scene, "a s/a s\na ");
+    recheck_user(&scene.recheck, LITERAL("t"), LITERAL(""));
+    end_pause(&scene);
+    expect_told(&scene, "* ");
+    scene_end(&scene);
+}
+
+RUN_TESTS(TEST(test_tenants), TEST(test_first_at_once_others_together),
+          TEST(test_everybody_stands_for_all), TEST(test_everybody_at_once),
+          TEST(test_too_many_users), TEST(test_flood), TEST(test_user_with_nul))

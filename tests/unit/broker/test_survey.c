@@ -31,7 +31,6 @@ static void test_topics_in_steps(void **state) {
         assert_in_range(run_survey(&survey), STEPS, STEPS + 1);
         assert_int_equal(survey.idle_topics, STEPS * SURVEY_STEP);
     }
-    survey_release(&survey);
 }
 
 /* The walk's next topic and all others are freed, and new ones come. The walk ends, and meets no
@@ -51,7 +50,6 @@ static void test_topics_come_and_go(void **state) {
     }
     assert_in_range(survey.idle_topics, SURVEY_STEP / 2, before);
     assert_in_range(steps, 2, before / SURVEY_STEP + 3);
-    survey_release(&survey);
 }
 
 /* Queues events for a handler whose socket is full. */
@@ -89,7 +87,6 @@ static void test_frames_in_steps(void **state) {
     assert_int_equal(survey.subscribers, 2);
     survey_begin(&survey);
     assert_int_equal(frames_of(&survey, "a"), 0); /* the last survey's counts are forgotten */
-    survey_release(&survey);
     peer_close(&one);
     peer_close(&two);
 }

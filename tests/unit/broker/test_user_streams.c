@@ -245,7 +245,7 @@ static void test_positions(void **state) {
  * table. */
 static void test_not_refreshed_for_ephemeral_losses(void **state) {
     struct wire_refresh refresh;
-    struct slice user;
+    struct wire_recheck recheck;
     scene_begin();
     rig.broker->journal.history.ring_capacity = 5;
     for (unsigned i = 0; i < 3; i++) {
@@ -255,7 +255,7 @@ static void test_not_refreshed_for_ephemeral_losses(void **state) {
     fake_settle();
     assert_true(wire_decode_refresh(peer_expect(&peer, WIRE_REFRESH), &refresh));
     assert_false(refresh.is_durable);
-    assert_true(wire_decode_recheck(peer_expect(&peer, WIRE_RECHECK), &user));
+    assert_true(wire_decode_recheck(peer_expect(&peer, WIRE_RECHECK), &recheck));
     peer_connection(&peer, 1, "u", "a", NULL, POSITION_KNOWN, 2);
     fake_settle();
     peer_expect_text(&peer, "A+@5/4 d4@4/4 S@5/4");
@@ -339,8 +339,7 @@ static void write_connections(struct buf *document) {
     survey_begin(&survey);
     while (!survey_step(&survey)) {
     }
-    document_user_streams(&rig.broker->overview, &survey, document);
-    survey_release(&survey);
+    document_user_streams(&survey, LITERAL(""), document);
 }
 
 static void expect_gone(const char *name) {

@@ -109,16 +109,16 @@ static void test_hello(void **state) {
 /* Another version's HELLO is not taken for garbage, whatever that version adds. */
 static void test_hello_of_other_versions(void **state) {
     struct wire_hello message;
-    assert_true(wire_decode_hello(LITERAL("pgss\x08\0"), &message));
-    assert_int_equal(message.version, 8);
+    assert_true(wire_decode_hello(LITERAL("pgss\x09\0"), &message));
+    assert_int_equal(message.version, 9);
     assert_true(wire_decode_hello(LITERAL("pgss\x02\0\x01\x02\x03\x04"), &message));
     assert_int_equal(message.version, 2);
     assert_true(wire_decode_hello(LITERAL("pgss\x01\0more than we know"), &message));
     assert_true(wire_decode_hello(LITERAL("pgss\0\0\x01\x02\x03\x04"), &message));
     assert_int_equal(message.version, 0);
     assert_false(wire_decode_hello(LITERAL("pgsX\x06\0"), &message));
-    assert_false(wire_decode_hello(LITERAL("pgss\x07\0"), &message));
-    assert_false(wire_decode_hello(LITERAL("pgss\x07\0\0\0\0\0\0"), &message));
+    assert_false(wire_decode_hello(LITERAL("pgss\x08\0"), &message));
+    assert_false(wire_decode_hello(LITERAL("pgss\x08\0\0\0\0\0\0"), &message));
 }
 
 static struct wire_subscribe full_subscription(enum wire_form form) {
@@ -236,14 +236,19 @@ static void test_ask_document(void **state) {
     static const struct {
         struct wire_ask_document wanted;
         bool is_good;
-    } cases[] = {{{12, WIRE_FULL_HEALTH, 0}, true},
-                 {{12, WIRE_FULL_HEALTH, 65536}, true},
-                 {{UINT64_MAX, WIRE_USER_STREAMS, 0}, true},
-                 {{1, WIRE_SHORT_HEALTH, 0}, true},
-                 {{12, WIRE_FULL_HEALTH, 65537}, false},
-                 {{12, WIRE_FULL_HEALTH, UINT32_MAX}, false},
-                 {{12, (enum wire_document_kind)WIRE_DOCUMENT_KINDS, 0}, false},
-                 {{0, WIRE_FULL_HEALTH, 0}, false}};
+    } cases[] = {{{12, WIRE_FULL_HEALTH, 0, LITERAL("t")}, true},
+                 {{12, WIRE_FULL_HEALTH, 65536, LITERAL("t")}, true},
+                 {{UINT64_MAX, WIRE_USER_STREAMS, 0, LITERAL("t")}, true},
+                 {{1, WIRE_SHORT_HEALTH, 0, LITERAL("t")}, true},
+                 {{12, WIRE_FULL_HEALTH, 65537, LITERAL("t")}, false},
+                 {{12, WIRE_FULL_HEALTH, UINT32_MAX, LITERAL("t")}, false},
+                 {{12, (enum wire_document_kind)WIRE_DOCUMENT_KINDS, 0, LITERAL("t")}, false},
+                 {{0, WIRE_FULL_HEALTH, 0, LITERAL("t")}, false},
+                 {{12, WIRE_FULL_HEALTH, 0, LITERAL("")}, true},
+                 {{12, WIRE_FULL_HEALTH, 0, LITERAL("t\n")}, false},
+                 {{12, WIRE_FULL_HEALTH, 0,
+                   LITERAL("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdefg")},
+                  false}};
     for (size_t i = 0; i < length_of(cases); i++) {
         const struct wire_ask_document *wanted = &cases[i].wanted;
         struct wire_ask_document got;
@@ -253,6 +258,7 @@ static void test_ask_document(void **state) {
         if (is_good) {
             assert_true(got.token == wanted->token && got.kind == wanted->kind);
             assert_int_equal(got.limit, wanted->limit);
+            expect_slice(got.tenant, wanted->tenant, "tenant");
         }
         payload_unref(&frame);
     }
@@ -407,10 +413,12 @@ static void test_document(void **state) {
 static void test_recheck(void **state) {
     static const struct slice users[] = {LITERAL(""), LITERAL("anna"), LITERAL("an\0na")};
     for (size_t i = 0; i < length_of(users); i++) {
-        struct payload *frame = wire_encode_recheck(users[i]);
-        struct slice got;
+        struct wire_recheck wanted = {LITERAL("acme"), users[i]};
+        struct payload *frame = wire_encode_recheck(&wanted);
+        struct wire_recheck got;
         assert_true(wire_decode_recheck(body_of(frame, WIRE_RECHECK), &got));
-        expect_slice(got, users[i], "user");
+        expect_slice(got.user, users[i], "user");
+        expect_text(got.tenant, "acme");
         payload_unref(&frame);
     }
 }
@@ -435,6 +443,7 @@ static bool decode(enum wire_type type, struct slice body) {
         struct wire_credit credit;
         struct wire_replay replay;
         struct wire_ask_document ask_document;
+        struct wire_recheck recheck;
         struct wire_accepted accepted;
         struct wire_refused refused;
         struct wire_refresh refresh;
@@ -471,7 +480,7 @@ static bool decode(enum wire_type type, struct slice body) {
     case WIRE_DOCUMENT:
         return wire_decode_document(body, &to.document);
     case WIRE_RECHECK:
-        return wire_decode_recheck(body, &to.text);
+        return wire_decode_recheck(body, &to.recheck);
     case WIRE_ASK_REPORT:
         return wire_decode_ask_report(body, &to.serial);
     case WIRE_GOODBYE:
@@ -512,11 +521,11 @@ static void requests_encode(struct sample samples[REQUEST_SAMPLES]) {
                                             .topics = two};
     struct wire_unsubscribe live = {0, WIRE_FORM_TOPICS, two};
     struct wire_unsubscribe waiting = {5, WIRE_FORM_USER, two};
-    struct wire_ask_document ask_document = {6, WIRE_USER_STREAMS, 1000};
+    struct wire_ask_document ask_document = {6, WIRE_USER_STREAMS, 1000, LITERAL("t")};
     struct wire_credit credit = {15, 0x04030201};
     struct sample all[] = {
         {wire_encode_hello(WIRE_HELLO, 0x04030201),
-         LITERAL("\x0a\0\0\0\x01pgss\x07\0\x01\x02\x03\x04")},
+         LITERAL("\x0a\0\0\0\x01pgss\x08\0\x01\x02\x03\x04")},
         {wire_encode_subscribe(&of_topics),
          LITERAL("\x4c\0\0\0\x02"
                  "\xff\xff\xff\xff\xff\xff\xff\xff\0\x03" PLACE TEXT(
@@ -529,7 +538,7 @@ static void requests_encode(struct sample samples[REQUEST_SAMPLES]) {
         {wire_encode_unsubscribe(&waiting), LITERAL("\x19\0\0\0\x03" TOKEN "\x01" TWO_TOPICS)},
         {wire_encode_ask_position(12), LITERAL("\x08\0\0\0\x04" U64("\x0c"))},
         {wire_encode_ask_document(&ask_document),
-         LITERAL("\x0d\0\0\0\x05" U64("\x06") "\x02\xe8\x03\0\0")},
+         LITERAL("\x12\0\0\0\x05" U64("\x06") "\x02\xe8\x03\0\0" TEXT("\x01", "t"))},
         {wire_encode_credit(&credit), LITERAL("\x0c\0\0\0\x08" U64("\x0f") "\x01\x02\x03\x04")},
     };
     _Static_assert(length_of(all) == REQUEST_SAMPLES, "as many as there is room for");
@@ -549,9 +558,10 @@ static void answers_encode(struct sample samples[ANSWER_SAMPLES]) {
     struct wire_event durable = event;
     struct wire_replay replay = {14, event};
     struct wire_document document = {11, 200, LITERAL("{}")};
+    struct wire_recheck recheck = {LITERAL("t"), LITERAL("anna")};
     durable.is_durable = true;
     struct sample all[] = {
-        {wire_encode_hello(WIRE_WELCOME, 1), LITERAL("\x0a\0\0\0\x41pgss\x07\0\x01\0\0\0")},
+        {wire_encode_hello(WIRE_WELCOME, 1), LITERAL("\x0a\0\0\0\x41pgss\x08\0\x01\0\0\0")},
         {wire_encode_accepted(&accepted),
          LITERAL("\x3a\0\0\0\x42" U64("\x07") "\x01" PLACE TWO_TOPICS)},
         {wire_encode_refused(&refused),
@@ -572,7 +582,8 @@ static void answers_encode(struct sample samples[ANSWER_SAMPLES]) {
         {wire_encode_ask_report(0x04030201), LITERAL("\x04\0\0\0\x49\x01\x02\x03\x04")},
         {wire_encode_goodbye("bye"), LITERAL("\x07\0\0\0\x4a" TEXT("\x03", "bye"))},
         {wire_encode_replay(&replay), LITERAL("\x46\0\0\0\x4b" U64("\x0e") AN_EVENT("\x02"))},
-        {wire_encode_recheck(LITERAL("anna")), LITERAL("\x08\0\0\0\x4c" TEXT("\x04", "anna"))},
+        {wire_encode_recheck(&recheck),
+         LITERAL("\x0d\0\0\0\x4c" TEXT("\x01", "t") TEXT("\x04", "anna"))},
     };
     _Static_assert(length_of(all) == ANSWER_SAMPLES, "as many as there is room for");
     memcpy(samples, all, sizeof all);
@@ -676,8 +687,9 @@ static const struct broken_case broken[] = {
     {"UNSUBSCRIBE of two with one there", WIRE_UNSUBSCRIBE,
      LITERAL(TOKEN "\0\x02\0" TEXT("\0", ""))},
     {"ASK_POSITION with token 0", WIRE_ASK_POSITION, LITERAL(U64("\0"))},
-    {"ASK_DOCUMENT with token 0", WIRE_ASK_DOCUMENT, LITERAL(U64("\0") "\0\0\0\0\0")},
-    {"ASK_DOCUMENT of an unknown kind", WIRE_ASK_DOCUMENT, LITERAL(U64("\x01") "\x04\0\0\0\0")},
+    {"ASK_DOCUMENT with token 0", WIRE_ASK_DOCUMENT, LITERAL(U64("\0") "\0\0\0\0\0\0\0\0\0")},
+    {"ASK_DOCUMENT of an unknown kind", WIRE_ASK_DOCUMENT,
+     LITERAL(U64("\x01") "\x04\0\0\0\0\0\0\0\0")},
     {"POSITION with a marker of 12", WIRE_POSITION,
      LITERAL(TOKEN U64("\0") TEXT("\x0c", "abcdefghijkl") U64("\0"))},
     {"POSITION with a marker of 14", WIRE_POSITION,
@@ -702,7 +714,7 @@ static const struct broken_case broken[] = {
     {"EVENT without is_durable", WIRE_EVENT, LITERAL(SHORT_EVENT("\x01\0\0\0"))},
     {"EVENT with id_at of 4 GiB", WIRE_EVENT, LITERAL("\0" SHORT_EVENT("\xff\xff\xff\xff"))},
     {"REPLAY of kind 4", WIRE_REPLAY, LITERAL(TOKEN "\x04" SHORT_EVENT("\x01\0\0\0"))},
-    {"RECHECK of a user of 4 GiB", WIRE_RECHECK, LITERAL("\xff\xff\xff\xff")},
+    {"RECHECK of a user of 4 GiB", WIRE_RECHECK, LITERAL("\0\0\0\0\xff\xff\xff\xff")},
     {"RECHECK of nothing", WIRE_RECHECK, LITERAL("")},
     {"DOCUMENT of 4 GiB", WIRE_DOCUMENT, LITERAL(TOKEN "\xc8\0\xff\xff\xff\xff")},
 };
@@ -721,13 +733,13 @@ static void test_broken_rules(void **state) {
 /* The same frames without errors, so that each row above has only its own error. */
 static void test_unbroken_shapes(void **state) {
     static const struct broken_case shapes[] = {
-        {"HELLO", WIRE_HELLO, LITERAL("pgss\x07\0\0\0\0\0")},
+        {"HELLO", WIRE_HELLO, LITERAL("pgss\x08\0\0\0\0\0")},
         {"SUBSCRIBE", WIRE_SUBSCRIBE, LITERAL(TOKEN "\0\0" NOWHERE TEXT("\0", "") A_TOPIC)},
         {"SUBSCRIBE of connections", WIRE_SUBSCRIBE,
          LITERAL(TOKEN "\x01\0" NOWHERE TEXT("\0", "") A_TOPIC)},
         {"UNSUBSCRIBE", WIRE_UNSUBSCRIBE, LITERAL(TOKEN "\0" A_TOPIC)},
         {"UNSUBSCRIBE of connections", WIRE_UNSUBSCRIBE, LITERAL(TOKEN "\x01" A_TOPIC)},
-        {"ASK_DOCUMENT", WIRE_ASK_DOCUMENT, LITERAL(TOKEN "\x02\0\0\0\0")},
+        {"ASK_DOCUMENT", WIRE_ASK_DOCUMENT, LITERAL(TOKEN "\x02\0\0\0\0\0\0\0\0")},
         {"POSITION", WIRE_POSITION, LITERAL(TOKEN MARKED("abcdefghijklm"))},
         {"ACCEPTED", WIRE_ACCEPTED, LITERAL(TOKEN "\x01" NOWHERE A_TOPIC)},
         {"REFRESH", WIRE_REFRESH, LITERAL(TOKEN "\0" TEXT("\0", "") NOWHERE "\x03" TOKEN)},
@@ -736,7 +748,7 @@ static void test_unbroken_shapes(void **state) {
         {"EVENT", WIRE_EVENT, LITERAL("\0" SHORT_EVENT("\x01\0\0\0"))},
         {"EVENT, durable", WIRE_EVENT, LITERAL("\x01" SHORT_EVENT("\x01\0\0\0"))},
         {"REPLAY", WIRE_REPLAY, LITERAL(TOKEN "\x01" SHORT_EVENT("\x01\0\0\0"))},
-        {"RECHECK", WIRE_RECHECK, LITERAL("\0\0\0\0")},
+        {"RECHECK", WIRE_RECHECK, LITERAL("\0\0\0\0\0\0\0\0")},
         {"DOCUMENT", WIRE_DOCUMENT, LITERAL(TOKEN "\xc8\0\0\0\0\0")},
     };
     for (size_t i = 0; i < length_of(shapes); i++) {
@@ -774,7 +786,7 @@ static void test_topics_one_over_the_maximum(void **state) {
 
 static void test_report(void **state) {
     struct buf builder = {0};
-    struct wire_report_entry wanted = {{LITERAL("alpha")}, 1, 2, 3, 4, UINT64_MAX};
+    struct wire_report_entry wanted = {{LITERAL("alpha")}, 1, 2, 3, 4, UINT64_MAX, 6};
     struct wire_report report;
     struct wire_report_entry got;
     wire_report_begin(&builder, 77, 5);
@@ -788,7 +800,7 @@ static void test_report(void **state) {
     assert_true(wire_next_report_entry(&report, &got));
     expect_text(got.topic.bytes, "alpha");
     assert_true(got.delivered == 1 && got.dropped_events == 2 && got.dropped_clients == 3 &&
-                got.pending_events == 4 && got.queued_bytes == UINT64_MAX);
+                got.pending_events == 4 && got.queued_bytes == UINT64_MAX && got.streams == 6);
     assert_false(wire_next_report_entry(&report, &got));
     payload_unref(&frame);
 }
@@ -820,7 +832,7 @@ static void test_report_up_to_full(void **state) {
     }
     size_t length = builder.length;
     assert_true(count > 1000);
-    assert_true(length <= WIRE_REQUEST_BYTES_MAX && length + 44 > WIRE_REQUEST_BYTES_MAX);
+    assert_true(length <= WIRE_REQUEST_BYTES_MAX && length + 48 > WIRE_REQUEST_BYTES_MAX);
     assert_false(wire_report_add(&builder, &entry));
     assert_int_equal(builder.length, length);
     struct payload *frame = wire_report_end(&builder, false);
@@ -893,7 +905,7 @@ static bool report_is_sound(struct slice body) {
 
 static void test_report_truncated_too_long_and_flipped(void **state) {
     struct buf builder = {0};
-    struct wire_report_entry entry = {{LITERAL("alpha")}, 1, 2, 3, 4, 5};
+    struct wire_report_entry entry = {{LITERAL("alpha")}, 1, 2, 3, 4, 5, 6};
     wire_report_begin(&builder, 1, 5);
     assert_true(wire_report_add(&builder, &entry) && wire_report_add(&builder, &entry));
     struct payload *frame = wire_report_end(&builder, true);

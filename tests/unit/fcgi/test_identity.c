@@ -1,10 +1,31 @@
-/* In whose name a request may act. */
+/* Who asks: in whose name a request may act, and of which tenant it is. */
 #include "identity.h"
 #include "support.h"
 
-static void test_identity(void **state) {
-    struct identity anna = identity_of("anna");
-    struct identity nobody = identity_of("");
+/* Pairs of name and value, ended by NULL. */
+static const char *get(const void *source, const char *name) {
+    const char *const *pairs = source;
+    for (size_t i = 0; pairs[i] != NULL; i += 2) {
+        if (strcmp(pairs[i], name) == 0) {
+            return pairs[i + 1];
+        }
+    }
+    return "";
+}
+
+static struct identity identity_from(const char *const *pairs) {
+    struct parameters parameters = {pairs, get};
+    struct identity identity;
+    memset(&identity, 'x', sizeof identity);
+    identity_read(&identity, &parameters);
+    return identity;
+}
+
+#define READ(...) identity_from((const char *const[]){__VA_ARGS__, NULL, NULL})
+
+static void test_users(void **state) {
+    struct identity anna = READ("REMOTE_USER", "anna");
+    struct identity nobody = READ("HTTP_REMOTE_USER", "anna");
     assert_true(identity_is_authenticated(&anna));
     assert_false(identity_is_authenticated(&nobody));
     assert_true(identity_may_be(&anna, LITERAL("anna")));
@@ -14,4 +35,51 @@ static void test_identity(void **state) {
     assert_true(identity_may_be(&nobody, LITERAL("anna"))); /* nobody is kept from saying so */
 }
 
-RUN_TESTS(TEST(test_identity))
+#define SIXTY_FOUR "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static void test_tenants(void **state) {
+    static const struct {
+        const char *value;
+        bool is_known;
+    } cases[] = {
+        {"", true},
+        {"acme", true},
+        {"Acme_1.x-", true},
+        {SIXTY_FOUR, true},
+        {SIXTY_FOUR "g", false},
+        {" ", false},
+        {"acme ", false},
+        {"a/b", false},
+        {"a,b", false},
+        {"a\nb", false},
+        {"*", false},
+        {"\xc3\xa9", false},
+        {"\xff", false},
+        {"(null)", false},
+        {"%{TENANT}e", false},
+    };
+    for (size_t i = 0; i < length_of(cases); i++) {
+        char room[TENANT_BYTES_MAX + 1];
+        struct identity identity = READ("PGSSE_TENANT", cases[i].value, "REMOTE_USER", "anna");
+        if (identity.is_known != cases[i].is_known) {
+            fail_msg("'%s'", cases[i].value);
+        }
+        expect_text(identity.tenant, cases[i].is_known ? cases[i].value : "");
+        if (identity.is_known) {
+            identity_copy_tenant(&identity, room);
+            assert_string_equal(room, cases[i].value);
+        }
+    }
+}
+
+/* Only the web server's own word counts. */
+static void test_words_of_others(void **state) {
+    struct identity identity =
+        READ("HTTP_PGSSE_TENANT", "evil", "PGSSE_TENANT_", "evil", "pgsse_tenant", "evil",
+             "REDIRECT_PGSSE_TENANT", "evil", "HTTP_X_PGSSE_TENANT", "evil", "TENANT", "evil",
+             "QUERY_STRING", "PGSSE_TENANT=evil&tenant=evil");
+    assert_true(identity.is_known);
+    assert_int_equal(identity.tenant.length, 0);
+}
+
+RUN_TESTS(TEST(test_users), TEST(test_tenants), TEST(test_words_of_others))

@@ -6,11 +6,13 @@
 #define NONCE      UINT64_C(0x123456789abcdef)
 #define NONCE_TEXT "0123456789abcdef"
 
+static const struct envelope_stamp stamp = {.nonce = NONCE};
+
 static bool build(struct envelope *envelope, struct slice body, const char **reason) {
     char *memory;
     *envelope = (struct envelope){0};
     *reason = NULL;
-    bool is_good = envelope_of_topic(envelope, "alpha", exact(body, &memory), NONCE, reason);
+    bool is_good = envelope_of_topic(envelope, "alpha", exact(body, &memory), &stamp, reason);
     free(memory);
     return is_good;
 }
@@ -46,7 +48,7 @@ static const struct good_case good[] = {
     {"{\"event\":null,\"data\":1}", "{\"topic\":\"alpha\",\"data\":1"},
     {"{\"event\":\"message\",\"data\":1}", "{\"topic\":\"alpha\",\"data\":1,\"event\":\"message\""},
     /* other keys never reach the envelope */
-    {"{\"topic\":\"beta\",\"tenant\":\"t\",\"nonce\":\"x\",\"data\":1}",
+    {"{\"topic\":\"beta\",\"tenant\":null,\"nonce\":\"x\",\"data\":1}",
      "{\"topic\":\"alpha\",\"data\":1"},
     {"{\"text\":true,\"comment\":\"a\\nb\",\"retry\":0,\"id\":\"x.1\",\"event\":\"e\",\"data\":"
      "\"d\"}",
@@ -188,6 +190,40 @@ static void test_any_size(void **state) {
     free(filler);
 }
 
+/* It is the web server's word, and part of the notification. */
+static void test_tenant(void **state) {
+    static const struct envelope_stamp acme = {LITERAL("acme"), NONCE};
+    struct envelope envelope = {0};
+    struct json_value value;
+    struct json_error error;
+    const char *reason;
+    assert_true(envelope_of_topic(&envelope, "alpha", LITERAL("{\"data\":1}"), &acme, &reason));
+    expect_text_of(&envelope, "{\"topic\":\"alpha\",\"data\":1,\"tenant\":\"acme\"");
+    envelope_release(&envelope);
+    envelope = (struct envelope){0};
+    assert_true(json_parse(LITERAL("{\"data\":1,\"topic\":\"b\"}"), &value, &error));
+    assert_true(envelope_of_one(&envelope, value, &acme, &reason));
+    expect_text_of(&envelope, "{\"topic\":\"b\",\"data\":1,\"tenant\":\"acme\"");
+    envelope_release(&envelope);
+    envelope = (struct envelope){0};
+    assert_true(envelope_of_sse(&envelope, LITERAL("{\"data\":1,\"user\":7}"), &acme, &reason));
+    expect_text_of(&envelope, "{\"topic\":\"user:7\",\"data\":1,\"tenant\":\"acme\"");
+    envelope_release(&envelope);
+}
+
+static void test_tenant_in_the_body(void **state) {
+    static const char *const bodies[] = {
+        "{\"data\":1,\"tenant\":\"t\"}", "{\"data\":1,\"tenant\":\"\"}",
+        "{\"data\":1,\"ten\\u0061nt\":\"t\"}", "{\"data\":1,\"tenant\":5}"};
+    for (size_t i = 0; i < length_of(bodies); i++) {
+        struct envelope envelope;
+        const char *reason;
+        assert_false(build(&envelope, slice_of(bodies[i]), &reason));
+        assert_non_null(strstr(reason, "\"tenant\" must not be given"));
+        envelope_release(&envelope);
+    }
+}
+
 static void test_nonces_are_of_one_length(void **state) {
     static const struct {
         uint64_t nonce;
@@ -197,8 +233,8 @@ static void test_nonces_are_of_one_length(void **state) {
     for (size_t i = 0; i < length_of(nonces); i++) {
         struct envelope envelope = {0};
         const char *reason;
-        assert_true(
-            envelope_of_topic(&envelope, "a", LITERAL("{\"data\":1}"), nonces[i].nonce, &reason));
+        struct envelope_stamp other = {.nonce = nonces[i].nonce};
+        assert_true(envelope_of_topic(&envelope, "a", LITERAL("{\"data\":1}"), &other, &reason));
         buf_append(&envelope.text, "", 1);
         assert_non_null(strstr(envelope.text.bytes, nonces[i].text));
         envelope_release(&envelope);
@@ -208,7 +244,7 @@ static void test_nonces_are_of_one_length(void **state) {
 static void test_channel(void **state) {
     struct envelope envelope = {0};
     const char *reason;
-    assert_true(envelope_of_topic(&envelope, "foobar", LITERAL("{\"data\":1}"), NONCE, &reason));
+    assert_true(envelope_of_topic(&envelope, "foobar", LITERAL("{\"data\":1}"), &stamp, &reason));
     assert_string_equal(envelope.channel, "topic_broadcast_0"); /* FNV-1a 0xbf9cf968 */
     envelope_release(&envelope);
 }
@@ -232,7 +268,7 @@ static bool build_one(struct envelope *envelope, struct slice body, const char *
     struct json_error error;
     *envelope = (struct envelope){0};
     assert_true(json_parse(exact(body, &memory), &value, &error));
-    bool is_good = envelope_of_one(envelope, value, NONCE, reason);
+    bool is_good = envelope_of_one(envelope, value, &stamp, reason);
     free(memory);
     return is_good;
 }
@@ -240,7 +276,7 @@ static bool build_one(struct envelope *envelope, struct slice body, const char *
 static bool build_sse(struct envelope *envelope, struct slice body, const char **reason) {
     char *memory;
     *envelope = (struct envelope){0};
-    bool is_good = envelope_of_sse(envelope, exact(body, &memory), NONCE, reason);
+    bool is_good = envelope_of_sse(envelope, exact(body, &memory), &stamp, reason);
     free(memory);
     return is_good;
 }
@@ -308,8 +344,8 @@ static void test_one_of_many(void **state) {
         {LITERAL("{\"data\":1,\"topic\":\"a\\u0000\"}"), "\"topic\" must be 1 to 255"},
         {LITERAL("{\"data\":1,\"topic\":\"a*\"}"), "\"topic\" must not end in"},
         {LITERAL("{\"data\":1,\"topic\":\"**\"}"), "\"topic\" must not end in"},
-        {LITERAL("{\"data\":1,\"topic\":\"a\",\"tenant\":\"\"}"), "\"tenant\" is not served"},
-        {LITERAL("{\"data\":1,\"topic\":\"a\",\"tenant\":\"t\"}"), "\"tenant\" is not served"},
+        {LITERAL("{\"data\":1,\"topic\":\"a\",\"tenant\":\"\"}"), "\"tenant\" must not be given"},
+        {LITERAL("{\"data\":1,\"topic\":\"a\",\"tenant\":\"t\"}"), "\"tenant\" must not be given"},
         {LITERAL("{\"topic\":\"a\"}"), "\"data\""},
         {LITERAL("{\"topic\":\"a\",\"data\":null}"), "\"data\""},
         {LITERAL("{\"topic\":\"a\",\"data\":1,\"event\":\"close\"}"), "\"event\""},
@@ -364,7 +400,7 @@ static void test_sse(void **state) {
         {LITERAL("{\"data\":1,\"user\":1e3}"), "\"user\""},
         {LITERAL("{\"data\":1,\"user\":true}"), "\"user\""},
         {LITERAL("{\"data\":1,\"user\":[1]}"), "\"user\""},
-        {LITERAL("{\"data\":1,\"tenant\":\"t\"}"), "\"tenant\" is not served"},
+        {LITERAL("{\"data\":1,\"tenant\":\"t\"}"), "\"tenant\" must not be given"},
         {LITERAL("{\"data\":\"x\",\"text\":\"true\"}"), "\"text\""},
         {LITERAL("{\"data\":1,\"event\":\"end\"}"), "\"event\""},
     };
@@ -395,6 +431,6 @@ static void test_lengths_of_topics_and_users(void **state) {
 
 RUN_TESTS(TEST(test_good_bodies), TEST(test_bad_bodies), TEST(test_depth),
           TEST(test_lengths_of_types), TEST(test_parts), TEST(test_any_size),
-          TEST(test_nonces_are_of_one_length), TEST(test_channel), TEST(test_one_of_many),
-          TEST(test_sse), TEST(test_lengths_of_topics_and_users),
-          TEST(test_truncated_at_every_byte))
+          TEST(test_nonces_are_of_one_length), TEST(test_tenant), TEST(test_tenant_in_the_body),
+          TEST(test_channel), TEST(test_one_of_many), TEST(test_sse),
+          TEST(test_lengths_of_topics_and_users), TEST(test_truncated_at_every_byte))

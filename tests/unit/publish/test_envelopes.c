@@ -11,12 +11,12 @@ static struct envelopes parsed; /* by the last parse() */
 
 static unsigned parse(struct slice body, const char **reason) {
     char *memory;
-    uint64_t nonce = NONCE;
+    struct envelope_stamp stamp = {.nonce = NONCE};
     envelopes_release(&parsed);
     *reason = "";
-    unsigned status = envelopes_parse(&parsed, exact(body, &memory), &nonce, reason);
+    unsigned status = envelopes_parse(&parsed, exact(body, &memory), &stamp, reason);
     free(memory);
-    assert_true(nonce - NONCE == parsed.count);
+    assert_true(stamp.nonce - NONCE == parsed.count);
     return status;
 }
 

@@ -151,7 +151,7 @@ static void expect_sent(const char *wanted) {
     char last = '\0';
     unsigned count = 0;
     assert_non_null(fake->on_result);
-    assert_int_equal(fake->parameters, 7);
+    assert_int_equal(fake->parameters, 8);
     for (const char *at = strchr(fake->topics, '"'); at != NULL; at = strchr(at + 3, '"')) {
         if (at[1] != last && count > 0) {
             buf_printf(&sent, "%c%u", last, count);

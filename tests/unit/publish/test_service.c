@@ -63,7 +63,9 @@ static const struct case_ cases[] = {
 static void test_cases(void **state) {
     for (size_t i = 0; i < length_of(cases); i++) {
         const struct case_ *one = &cases[i];
-        struct request request = {.method = one->method, .route = {.kind = one->route}};
+        struct request request = {.method = one->method,
+                                  .route = {.kind = one->route},
+                                  .identity = {.user = "", .is_known = true}};
         struct refusal refusal = {0};
         enum service service = service_of(&request, &refusal);
         if (service != one->service || refusal.status != one->status) {
@@ -78,4 +80,16 @@ static void test_cases(void **state) {
     }
 }
 
-RUN_TESTS(TEST(test_cases))
+/* Whatever it wants. */
+static void test_of_no_tenant(void **state) {
+    for (size_t i = 0; i < length_of(cases); i++) {
+        struct request request = {.method = cases[i].method,
+                                  .route = {.kind = cases[i].route},
+                                  .identity = {.user = "", .is_known = false}};
+        struct refusal refusal = {0};
+        assert_int_equal(service_of(&request, &refusal), SERVICE_NONE);
+        assert_int_equal(refusal.status, 500);
+    }
+}
+
+RUN_TESTS(TEST(test_of_no_tenant), TEST(test_cases))

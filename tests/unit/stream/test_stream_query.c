@@ -7,7 +7,7 @@ static unsigned parse(const char *query, const char *authenticated, struct strea
                       const char **reason) {
     char *memory;
     struct slice text = exact((struct slice){query, strlen(query) + 1}, &memory);
-    struct identity identity = identity_of(authenticated);
+    struct identity identity = {.user = authenticated, .is_known = true};
     unsigned status = stream_query_of_user(wanted, text.at, &identity, reason);
     free(memory); /* it is a copy */
     return status;
@@ -191,7 +191,7 @@ static void test_who_it_is(void **state) {
 static void expect_events(const char *query, const char *user, const char *names,
                           enum stream_form form) {
     struct stream_query wanted;
-    struct identity identity = {user};
+    struct identity identity = {.user = user, .is_known = true};
     struct buf all = {0};
     const char *reason = "none";
     char *memory;
@@ -246,7 +246,7 @@ static void test_events(void **state) {
 
 static void expect_refused(const char *query, const char *user, unsigned wanted_status) {
     struct stream_query wanted;
-    struct identity identity = {user};
+    struct identity identity = {.user = user, .is_known = true};
     const char *reason = NULL;
     unsigned status = stream_query_of_events(&wanted, query, &identity, &reason);
     if (status != wanted_status || reason == NULL) {

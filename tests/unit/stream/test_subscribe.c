@@ -80,7 +80,7 @@ static void send_refresh(uint64_t token, bool is_durable, uint64_t durable) {
 }
 
 static void recheck(const char *user) {
-    broker_say(wire_encode_recheck(slice_of(user)));
+    broker_say(wire_encode_recheck(&(struct wire_recheck){LITERAL(""), slice_of(user)}));
 }
 
 #define FRAME(durable) "id: " durable "\nevent: e\ndata: 1\n\n"
@@ -546,7 +546,9 @@ static void test_recheck_of_a_live_one(void **state) {
 /* Between the event's coming and its way out. */
 static void test_recheck_with_an_event_in_the_feed(void **state) {
     struct wire_event event = event_of("a", 8);
-    struct payload *frames[] = {wire_encode_event(&event), wire_encode_recheck(slice_of("1"))};
+    struct payload *frames[] = {
+        wire_encode_event(&event),
+        wire_encode_recheck(&(struct wire_recheck){LITERAL(""), LITERAL("1")})};
     struct buf both = {0};
     scene_live();
     for (size_t i = 0; i < length_of(frames); i++) {
@@ -820,7 +822,8 @@ static void test_overflow_by_chance(void **state) {
                 loop_timer_start(rig.loop, &subscriber->client.timer, 0,
                                  subscriber->client.timer.on_due);
             } else if (what < 76) {
-                send_quickly(wire_encode_recheck(slice_of("1")));
+                send_quickly(
+                    wire_encode_recheck(&(struct wire_recheck){LITERAL(""), LITERAL("1")}));
             } else {
                 assert_true(drain(scene.visit.fd, &scene.visit.got,
                                   1 + next_random(&random) % (what < 80 ? 20000 : 1500)));

@@ -226,7 +226,7 @@ static void test_offences(void **state) {
          true},
         {"WELCOME twice",
          LITERAL("\x0a\0\0\0\x41"
-                 "pgss\x07\0\x01\0\0\0"),
+                 "pgss\x08\0\x01\0\0\0"),
          false},
         {"a frame of 4 GiB", LITERAL("\xff\xff\xff\xff\x41"), false},
         {"one byte over the limit", LITERAL("\x01\0\0\x01\x41"), false},
@@ -288,7 +288,7 @@ static void test_stopped_in_a_callback(void **state) {
 }
 
 static void test_foreign_version(void **state) {
-    static const struct slice welcomes[] = {LITERAL("\x0a\0\0\0\x41pgss\x08\0\x01\0\0\0"),
+    static const struct slice welcomes[] = {LITERAL("\x0a\0\0\0\x41pgss\x09\0\x01\0\0\0"),
                                             LITERAL("\x0a\0\0\0\x41pgss\x03\0\x01\0\0\0")};
     for (size_t i = 0; i < length_of(welcomes); i++) {
         rig_start();
