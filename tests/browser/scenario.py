@@ -21,7 +21,7 @@ STREAMS = {
     "many": "/events?topics=many,group.*,g*&with_topic=1",  # a browser's sixth connection, and last
 }
 DURABLE = ("user", "asked")
-TOPICS = {"many": ("many", "group.1", "*", "group.2", "größe")}  # the next event's, in turn; * is everybody
+TOPICS = {"many": ("many", "group.1", "*", "group.2", "größe")}  # of its events; * is everybody
 
 # A user stream is given its position after 2 s of silence; the first heartbeat comes after that.
 SETTINGS = {"keep_alive": "2500ms", "retry": "1500"}

@@ -28,13 +28,15 @@ from judge import Judge, Seen, Settings, Violation, Window  # noqa: E402
 from world import World, draw_settings  # noqa: E402
 
 TOPICS = [f"t{number:02}" for number in range(20)]   # which the topics API can name
-GROUP = [f"o.{number:02}" for number in range(6)]     # which it cannot
+GROUP = [f"o.{number:02}" for number in range(6)]     # which it cannot,
+QUICK = [f"p.{number:02}" for number in range(3)]     # and without durable events
 DURABLE = [f"d{number:02}" for number in range(6)]    # with nothing but durable events
 SHARED = ["t01", "t02", "t05", "t06", "t10", "t14", "t18", "o.01", "o.04"]  # with both kinds
-HEAVY = ["t00", "t05", "d05", "o.03"]  # large events; slow clients follow these
-GROUPS = ["o.", "o.", "t1"]            # what patterns begin with
+HEAVY = ["t00", "t05", "d05", "o.03", "p.00"]  # large events; slow clients follow these
+GROUPS = ["o.", "p.", "t1"]            # what patterns begin with
+OVERFLOWS = ["p.*", "t00"]             # what slow listeners ask for: nothing durable is in its way
 OTHER = "b"               # a second tenant, with some topics of the same names
-OF_OTHER = {"t00", "t01", "t05", "o.01", "o.03", "d00", "d05", BROADCAST}
+OF_OTHER = {"t00", "t01", "t05", "o.01", "o.03", "p.00", "p.01", "d00", "d05", BROADCAST}
 USERS = 12                # of the durable API
 CROWDS = 2                # processes of clients
 SETTLE_SECONDS = 20
@@ -58,7 +60,7 @@ def parse_arguments():
                         help="how many of the clients come through the durable API, of 1")
     parser.add_argument("--listeners", type=float, default=0.15,
                         help="how many of them through the events API, of 1")
-    parser.add_argument("--tenants", type=int, choices=(1, 2), default=1,
+    parser.add_argument("--tenants", type=int, choices=(1, 2), default=2,
                         help="2: a sixth of the clients is of a second one")
     parser.add_argument("--only", default="", help="faults whose description contains this")
     return parser.parse_args()
@@ -105,7 +107,7 @@ class Chaos:
             self.crowds.append(clients.start(f"clients {number}", self.world.ports,
                                              plan[number::CROWDS], self.seed))
         self.publishers = publishers.start(self.world.database.url, self.world.ports,
-                                           self.keys(TOPICS, GROUP, [BROADCAST]), self.keys(HEAVY),
+                                           self.keys(TOPICS, GROUP, QUICK, [BROADCAST]), self.keys(HEAVY),
                                            self.arguments.rate, self.keys(SHARED, DURABLE),
                                            self.arguments.durable_rate, self.seed)
         self.children = [*self.crowds, self.publishers]
@@ -128,7 +130,7 @@ class Chaos:
         plan = clients.plan(rng, first, count - connections - listeners, keys(TOPICS, DURABLE),
                             [key for key in keys(HEAVY) if name_of(key).isalnum()])
         plan += clients.plan_listeners(rng, first + len(plan), listeners,
-                                       keys(TOPICS, GROUP, DURABLE), GROUPS, keys(HEAVY))
+                                       keys(TOPICS, GROUP, QUICK, DURABLE), GROUPS, OVERFLOWS)
         users = clients.plan_users(rng, USERS, keys(SHARED, DURABLE))
         self.world.subscribe(users, rng)
         return plan + clients.plan_connections(rng, first + len(plan), connections, users, keys(HEAVY))

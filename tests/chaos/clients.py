@@ -635,12 +635,14 @@ def plan(rng, first, count, topics, heavy):
 
 # What listeners ask for: how often, and patterns, of which {} is a group's; then single topics, at
 # most so many. Who asks for everything gets as much as all those of a topic together.
-ASKED = [(6, ["{}*"], 0), (5, ["{}*"], 2), (3, ["{}0*", "{}*"], 1), (8, [], 5), (1, ["*"], 2), (1, [], 0)]
+ASKED = [(6, ["{}*"], 0), (5, ["{}*"], 2), (3, ["{}0*", "{}*"], 1), (8, [], 5), (1, ["*"], 2),
+         (1, [], 0)]
 
 
-def plan_listeners(rng, first, count, topics, groups, heavy):
+def plan_listeners(rng, first, count, topics, groups, overflows):
     """Of the events API, for topics of one tenant. groups: what patterns may begin with. Often
-    several names match an event, or a name matches nothing. Who is slow gets a heavy topic, too."""
+    several names match an event, or a name matches nothing. overflows: the names of half of those
+    that are slow."""
     tenant = tenant_of(topics[0])
     names_of_all = [name_of(topic) for topic in topics if name_of(topic) != BROADCAST]
     planned = []
@@ -649,8 +651,8 @@ def plan_listeners(rng, first, count, topics, groups, heavy):
         group = rng.choice(groups)
         names = [pattern.format(group) for pattern in patterns]
         names += rng.sample(names_of_all, min(len(names_of_all), rng.randint(most > 0, most)))
-        if habit == "slow" and names:
-            names.append(name_of(rng.choice(heavy)))
+        if habit == "slow" and rng.random() < 0.5:
+            names = overflows
         covered = [topic for topic in topics if is_covered(name_of(topic), names or ["*"])]
         planned.append(Planned(first + number, covered + [key_of(tenant, BROADCAST)], habit, names))
     return planned

@@ -21,9 +21,10 @@ What is held against what:
     since its start, unless a refresh says that something of that has left the log; what was
     before it is not asked for. Behind such a refresh everything comes that must still be kept.
   - A stream of several topics gets each of them by these rules; an event that several of its names
-    match is due once. In which order they come is the same for everybody: clients look at that, since
-    the count in an id rises and stands for one event. `dropped` counts the events of all of them. Whoever has a pattern among the names
-    may also be told of the loss of an event of any other topic: the log does not remember which it was.
+    match is due once. Their order is the same for everybody: clients look at that, since the count in
+    an id rises and stands for one event. `dropped` counts the events of all of them. Whoever has a
+    pattern among the names may also be told of the loss of an event of any other topic: the log does
+    not remember which it was.
   - Streams that the server ends, or refuses, and events that take seconds need a reason, too.
   - At the end everybody has the last event of its topics: who does not was left "deaf".
 """
@@ -40,6 +41,7 @@ from limits import (ALLOWANCE, CLOCK_SLACK, DURABLE_SLACK, ENTRY_OVERHEAD, LATE,
                     SLOW_SLACK, WAIT)
 from published import COMMITTED, REFUSED, UNKNOWN
 
+SERVED = ("greeted", "first", "run", "runs", "durable", "refresh", "end", "close")
 REASONS = ("unknown_position", "restart", "gap", "overflow")
 
 
@@ -214,8 +216,8 @@ class Judge:
         self._volume = Volume(
             [(event.begun, event.done, event.size + ENTRY_OVERHEAD)
              for events in published.values() for event in events if event.outcome != REFUSED]
-            + [(self.table.begun(row), self.table.done(row), row.size + ENTRY_OVERHEAD)
-               for row in self.table.rows])
+            + [(self.table.begun(row), self.table.done(row) + DURABLE_SLACK,
+                row.size + ENTRY_OVERHEAD) for row in self.table.rows])
         self._first_events = {}  # {marker: when the first event known behind it was published}
         for (marker, _), (name, seq) in self.seen.places.items():
             begun = self.topics[name].by_seq[seq].begun if name in self.topics \
@@ -302,7 +304,8 @@ class Judge:
 
 class Volume:
     """What the log counts, at the most: for events that were published between two times. When
-    exactly one came is not known: not before it was begun, and not after its publisher was told."""
+    exactly one came is not known: not before it was begun, and not after its publisher was told, or
+    the table was read."""
 
     def __init__(self, events):
         """[(begun, done, size)]"""
@@ -419,7 +422,7 @@ class Hearing:
         for self.at, item in enumerate(self.record.items):
             if item[0] == "open":
                 is_awaited = True
-            elif is_awaited and item[0] in ("greeted", "first", "run", "runs", "durable", "refresh", "end", "close"):
+            elif is_awaited and item[0] in SERVED:
                 is_awaited = False
                 self._on_served(item[1])
             getattr(self, "_on_" + item[0])(*item[1:])

@@ -194,6 +194,7 @@ class World:
 
     def rows(self):
         """Every durable event that was ever committed."""
+        self.execute("SELECT 1")  # here it shows if a fault has cut the connection
         clock = time.time() - time.monotonic()
         return [Row(number, topic, event, size, None if removed is None else removed - clock)
                 for number, topic, event, size, removed in self.database.execute(ROWS)]
