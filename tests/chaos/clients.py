@@ -639,10 +639,13 @@ ASKED = [(6, ["{}*"], 0), (5, ["{}*"], 2), (3, ["{}0*", "{}*"], 1), (8, [], 5), 
          (1, [], 0)]
 
 
+SLOW_LISTENERS = 4
+
+
 def plan_listeners(rng, first, count, topics, groups, overflows):
     """Of the events API, for topics of one tenant. groups: what patterns may begin with. Often
-    several names match an event, or a name matches nothing. overflows: the names of half of those
-    that are slow."""
+    several names match an event, or a name matches nothing. overflows: the names of the first few,
+    which are slow."""
     tenant = tenant_of(topics[0])
     names_of_all = [name_of(topic) for topic in topics if name_of(topic) != BROADCAST]
     planned = []
@@ -651,8 +654,8 @@ def plan_listeners(rng, first, count, topics, groups, overflows):
         group = rng.choice(groups)
         names = [pattern.format(group) for pattern in patterns]
         names += rng.sample(names_of_all, min(len(names_of_all), rng.randint(most > 0, most)))
-        if habit == "slow" and rng.random() < 0.5:
-            names = overflows
+        if number < SLOW_LISTENERS:
+            names, habit = overflows, "slow"
         covered = [topic for topic in topics if is_covered(name_of(topic), names or ["*"])]
         planned.append(Planned(first + number, covered + [key_of(tenant, BROADCAST)], habit, names))
     return planned
