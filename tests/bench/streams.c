@@ -32,8 +32,9 @@ struct streams {
     int64_t opened_ns;
     int64_t reached_ns;
     struct frames_tally tally;
-    size_t request_bytes;
-    char request[512];
+    bool is_numbered;
+    char target[256];
+    char resume[32 + FRAMES_ID_BYTES]; /* a header with its line's end, or "" */
     char fault[256];
     char read[READ_BYTES];
 };
@@ -51,22 +52,22 @@ struct streams *streams_create(const struct address *address, const char *topic,
     if (streams->epoll_fd < 0) {
         fault_die("epoll: %s", strerror(errno));
     }
-    snprintf(streams->request, sizeof(streams->request),
-             "GET /topics/%s/events HTTP/1.1\r\nHost: %s\r\n\r\n", topic, address->host);
-    streams->request_bytes = strlen(streams->request);
+    snprintf(streams->target, sizeof(streams->target), "/topics/%s/events", topic);
     return streams;
 }
 
-/* The header goes before the blank line that ends the request. */
-void streams_resume(struct streams *streams, const char *position) {
-    size_t at = streams->request_bytes - (sizeof("\r\n") - 1);
-    size_t room = sizeof(streams->request) - at;
-    int length = snprintf(streams->request + at, room, "Last-Event-ID: %s\r\n\r\n", position);
+void streams_ask(struct streams *streams, const char *target, bool is_numbered) {
+    snprintf(streams->target, sizeof(streams->target), "%s", target);
+    streams->is_numbered = is_numbered;
+}
 
-    if (length < 0 || (size_t)length >= room) {
+void streams_resume(struct streams *streams, const char *position) {
+    int length =
+        snprintf(streams->resume, sizeof(streams->resume), "Last-Event-ID: %s\r\n", position);
+
+    if (length < 0 || (size_t)length >= sizeof(streams->resume)) {
         fault_die("too long a position: %s", position);
     }
-    streams->request_bytes = at + (size_t)length;
 }
 
 static void stream_close(struct streams *streams, struct stream *stream) {
@@ -115,9 +116,16 @@ static void stream_begin(struct streams *streams) {
 }
 
 static void stream_request(struct streams *streams, struct stream *stream) {
-    ssize_t sent = send(stream->fd, streams->request, streams->request_bytes, MSG_NOSIGNAL);
+    char request[512];
+    char number[24] = "";
+    int length;
 
-    if (sent != (ssize_t)streams->request_bytes) {
+    if (streams->is_numbered) {
+        snprintf(number, sizeof(number), "%td", stream - streams->streams);
+    }
+    length = snprintf(request, sizeof(request), "GET %s%s HTTP/1.1\r\nHost: %s\r\n%s\r\n",
+                      streams->target, number, streams->address->host, streams->resume);
+    if (send(stream->fd, request, (size_t)length, MSG_NOSIGNAL) != length) {
         streams->last_errno = errno;
         stream_close(streams, stream);
         return;
