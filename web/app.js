@@ -1,106 +1,181 @@
-// The demo page: one EventSource, one form that publishes, a table of what arrived.
-// Everything from outside is set as textContent, never as HTML.
+// The page of make run: one stream of topics and patterns, one form that publishes, a table of what
+// arrived. Everything from outside is set as textContent, never as HTML.
 
-"use strict";
+import { EventStream } from "./stream.js";
 
 const ROWS_MOST = 500;
 const DATA_MOST = 2000; // characters shown of one event
 const ANSWER_MOST = 400;
 const PATIENCE_MS = 5000;
+const PUBLISH_PATH = "/api/sse/publish";
 
 // The browser itself says nothing when it queues a request for want of a connection.
 const CROWDED = "No answer for 5 s. Is this page open in many tabs? Over HTTP/1.1 a browser has six"
   + " connections to a server, and each open stream takes one: close a tab.";
+const AWAY = "the broker or Postgres is away; the stream goes on when both are back";
 
 const $ = (id) => document.getElementById(id);
 const subscribeForm = $("subscribe");
 const publishForm = $("publish");
 
-let source = null;
-let heard = new Set(); // the types that source listens for
+let stream = null;
 let count = 0;
 
 const shorten = (text, most) =>
   text.length <= most ? text : `${text.slice(0, most)} … (${text.length} characters)`;
 
-const eventsPath = (topic) => `/topics/${encodeURIComponent(topic.toLowerCase())}/events`;
+// --- names --------------------------------------------------------------------------------------
 
-// --- subscribing ------------------------------------------------------------------------------
+const namesOf = (text) => text.split(",").map((name) => name.trim()).filter((name) => name !== "");
+
+const described = (names) => names.length === 0 ? "everything" : names.join(", ");
+
+// A quote would end the argument of the command that shows this address.
+const encoded = (name) => encodeURIComponent(name).replaceAll("'", "%27");
+
+function streamPath(names) {
+  const topics = names.length === 0 ? "" : `topics=${names.map(encoded).join(",")}&`;
+  return `/events?${topics}with_topic=1`;
+}
+
+// --- subscribing --------------------------------------------------------------------------------
 
 function showState(state, text) {
   $("state").dataset.state = state;
-  $("state").textContent = text;
-  $("stop").disabled = source === null;
+  $("state").textContent = shorten(text, ANSWER_MOST);
+  $("stop").disabled = stream === null;
 }
 
-function closeStream(state, text) {
-  if (source !== null) {
-    source.close();
-    source = null;
+// One subscription, through all the connections that it takes.
+class Subscription {
+  constructor(names) {
+    this.names = described(names);
+    this.path = streamPath(names);
+    this.lostAt = 0; // 0: not lost
+    this.isGreeted = false; // on this connection
+    showState("connecting", `connecting to ${this.names} …`);
+    this.source = new EventStream(this.path, this);
   }
-  showState(state, text);
+
+  pause() {
+    this.close();
+    this.lostAt = this.lostAt || Date.now();
+  }
+
+  resume() {
+    this.source = new EventStream(this.path, this, this.source.lastId);
+  }
+
+  close() {
+    clearTimeout(this.patience);
+    this.source.close();
+  }
+
+  ask() {
+    this.patience = setTimeout(() => showState("connecting", CROWDED), PATIENCE_MS);
+  }
+
+  open() {
+    clearTimeout(this.patience);
+    this.isGreeted = false;
+  }
+
+  comment(text) {
+    if (this.isGreeted) {
+      return; // a heartbeat, or a publisher's
+    }
+    if (text === "waiting") {
+      showState("connecting", AWAY);
+    } else if (text === "connected") {
+      this.isGreeted = true;
+      showState("open", `subscribed to ${this.names}`);
+      this.tellReturn();
+    }
+  }
+
+  tellReturn() {
+    if (this.lostAt > 0) {
+      const seconds = ((Date.now() - this.lostAt) / 1000).toFixed(1);
+      const id = this.source.lastId;
+      const data = id === "" ? `after ${seconds} s, without a position`
+        : `after ${seconds} s; what was missed comes next`;
+      addRow({ topic: "", type: "reconnected", data, id }, true);
+    }
+    this.lostAt = 0;
+  }
+
+  event({ type, data, id }) {
+    if (type === "position") {
+      return;
+    }
+    const isNotice = type === "refresh" || type === "close";
+    const parts = isNotice ? { topic: "", data } : withoutTopic(data);
+    addRow({ ...parts, type, id }, isNotice);
+    if (type === "close") {
+      showState("leaving", "the server ended this stream on purpose; the page will come back");
+    }
+  }
+
+  // What the server has said about the end of the stream stays until the page is back.
+  lost() {
+    clearTimeout(this.patience);
+    this.lostAt = this.lostAt || Date.now();
+    if ($("state").dataset.state !== "leaving") {
+      showState("connecting", `connection to ${this.names} lost, trying again …`);
+    }
+  }
+
+  refused(text) {
+    clearTimeout(this.patience);
+    stream = null;
+    showState("failed", `the server refused ${this.names}: ${text}`);
+  }
 }
 
-// EventSource hands out only the types that it was asked for: message, what the server itself says,
-// the one that the visitor named, and those that are published from this page.
-function listenFor(type) {
-  if (source !== null && type !== "" && !heard.has(type)) {
-    heard.add(type);
-    source.addEventListener(type, (event) => addRow(event, type === "refresh"));
-  }
+// The data is cut out and not parsed: JSON.parse would change long numbers.
+function withoutTopic(data) {
+  const parts = /^\{"topic":("(?:[^"\\]|\\.)*"),"data":(.*)\}$/s.exec(data);
+  return parts === null ? { topic: "", data } : { topic: JSON.parse(parts[1]), data: parts[2] };
 }
 
-function openStream(topic, type) {
-  closeStream("closed", "");
-  const stream = new EventSource(eventsPath(topic));
-  source = stream;
-  showState("connecting", `connecting to ${topic} …`);
-  const patience = setTimeout(() => stream === source && showState("connecting", CROWDED), PATIENCE_MS);
-  stream.onopen = () => {
-    clearTimeout(patience);
-    showState("open", `subscribed to ${topic}`);
-  };
-  stream.onerror = () => {
-    clearTimeout(patience);
-    onError(stream, topic);
-  };
-  heard = new Set(["close"]);
-  ["message", "refresh", type, publishForm.elements.type.value].forEach(listenFor);
-  stream.addEventListener("close", (event) => {
-    addRow(event, true);
-    showState("leaving", "the server ended this stream on purpose; the browser will come back");
-  });
-}
-
-// A browser comes back by itself unless the answer was anything but an event stream. What the server
-// has said about the end of the stream stays until then.
-function onError(stream, topic) {
-  if (stream !== source) {
-    return;
-  }
-  if (stream.readyState === EventSource.CLOSED) {
-    closeStream("failed", `the server refused the stream of ${topic}`);
-  } else if ($("state").dataset.state !== "leaving") {
-    showState("connecting", `connection to ${topic} lost, trying again …`);
-  }
+function closeStream() {
+  stream?.close();
+  stream = null;
 }
 
 // --- what arrived -------------------------------------------------------------------------------
 
-function addRow(event, isNotice) {
-  const row = document.createElement("tr");
+// Rows that wait for the next frame. A hidden page has none: so they are no more than are shown.
+let waiting = [];
+
+function addRow({ topic, type, data, id }, isNotice) {
   const time = new Date().toLocaleTimeString([], { hour12: false });
-  for (const text of [time, event.type, shorten(event.data, DATA_MOST), event.lastEventId]) {
-    row.appendChild(document.createElement("td")).textContent = text;
+  if (waiting.push({ cells: [time, topic, type, shorten(data, DATA_MOST), id], isNotice }) === 1) {
+    requestAnimationFrame(showRows);
+  } else if (waiting.length > ROWS_MOST) {
+    waiting.shift();
   }
-  row.classList.toggle("notice", isNotice);
+  count += 1;
+}
+
+function showRows() {
+  const added = waiting.map(rowOf).reverse();
+  waiting = [];
   const rows = $("events");
-  rows.prepend(row);
+  rows.prepend(...added);
   while (rows.childElementCount > ROWS_MOST) {
     rows.lastElementChild.remove();
   }
-  count += 1;
   showCount();
+}
+
+function rowOf({ cells, isNotice }) {
+  const row = document.createElement("tr");
+  for (const text of cells) {
+    row.appendChild(document.createElement("td")).textContent = text;
+  }
+  row.classList.toggle("notice", isNotice);
+  return row;
 }
 
 function showCount() {
@@ -117,25 +192,33 @@ function showAnswer(kind, text) {
   $("answer").replaceChildren(line);
 }
 
-// The data goes into the body as it was typed: JSON.parse and back would change long numbers.
+// JSON goes into the body as it was typed, for the same reason as above.
+function bodyOf({ topic, type, kind, data, broadcast }) {
+  const members = [`"text":${kind.value === "text"}`];
+  if (!broadcast.checked) {
+    members.push(`"topic":${JSON.stringify(topic.value)}`);
+  }
+  if (type.value !== "") {
+    members.push(`"event":${JSON.stringify(type.value)}`);
+  }
+  members.push(`"data":${kind.value === "text" ? JSON.stringify(data.value) : data.value}`);
+  return `{${members.join(",")}}`;
+}
+
 async function publish() {
-  const topic = publishForm.elements.topic.value;
-  const type = publishForm.elements.type.value;
-  const data = publishForm.elements.data.value;
+  const fields = publishForm.elements;
   try {
-    JSON.parse(data);
+    JSON.parse(fields.kind.value === "text" ? "0" : fields.data.value);
   } catch (error) {
     showAnswer("bad", `The data is not JSON: ${error.message}`);
     return;
   }
-  listenFor(type);
-  const event = type === "" ? "" : `,"event":${JSON.stringify(type)}`;
   const patience = setTimeout(() => showAnswer("wait", CROWDED), PATIENCE_MS);
   try {
-    const response = await fetch(eventsPath(topic), {
+    const response = await fetch(PUBLISH_PATH, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: `{"data":${data}${event}}`,
+      body: bodyOf(fields),
     });
     const text = (await response.text()).trim();
     showAnswer(response.ok ? "good" : "bad", `${response.status} ${text}`);
@@ -148,28 +231,36 @@ async function publish() {
 
 // --- the page -----------------------------------------------------------------------------------
 
-function showCommands(topic) {
-  const url = location.origin + eventsPath(topic);
-  const payload = JSON.stringify({ topic: topic.toLowerCase(), data: { n: 1 } });
-  $("curl-subscribe").textContent = `curl -N ${url}`;
-  $("curl-publish").textContent = `curl ${url} -d '{"data":{"n":1}}'`;
+// As JSON without the characters that mean something in the quotes of a shell or of Postgres.
+const quotable = (value) => JSON.stringify(value)
+  .replace(/['$]/g, (char) => `\\u00${char.charCodeAt(0).toString(16)}`);
+
+function showCommands(names) {
+  const topic = publishForm.elements.topic.value;
+  const payload = quotable({ topic, data: { n: 1 } });
+  $("curl-subscribe").textContent = `curl -N '${location.origin}${streamPath(names)}'`;
+  $("curl-publish").textContent = `curl ${location.origin}${PUBLISH_PATH} -d '${payload}'`;
   $("psql-publish").textContent =
     `psql "$DATABASE_URL" -c 'NOTIFY topic_broadcast_0, $$${payload}$$'`;
 }
 
-function onSubscribe() {
-  const topic = subscribeForm.elements.topic.value;
+function subscribe() {
+  const names = namesOf(subscribeForm.elements.topics.value);
   const address = new URL(location.href);
-  address.searchParams.set("topic", topic);
+  address.search = "";
+  address.searchParams.set("topics", names.join(","));
   history.replaceState(null, "", address);
-  publishForm.elements.topic.value = topic;
-  showCommands(topic);
-  openStream(topic, subscribeForm.elements.type.value);
+  const topic = names.find((name) => !name.endsWith("*"));
+  publishForm.elements.topic.value = topic ?? publishForm.elements.topic.value;
+  showCommands(names);
+  closeStream();
+  stream = new Subscription(names);
+  $("stop").disabled = false;
 }
 
 subscribeForm.addEventListener("submit", (event) => {
   event.preventDefault();
-  onSubscribe();
+  subscribe();
 });
 publishForm.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -181,21 +272,32 @@ publishForm.elements.data.addEventListener("keydown", (event) => {
     publishForm.requestSubmit();
   }
 });
-$("stop").addEventListener("click", () => closeStream("closed", "not subscribed"));
+publishForm.elements.broadcast.addEventListener("change", () => {
+  publishForm.elements.topic.disabled = publishForm.elements.broadcast.checked;
+});
+publishForm.elements.topic.addEventListener("change", () =>
+  showCommands(namesOf(subscribeForm.elements.topics.value)));
+$("stop").addEventListener("click", () => {
+  closeStream();
+  showState("closed", "not subscribed");
+});
 $("clear").addEventListener("click", () => {
+  waiting = [];
   $("events").replaceChildren();
   count = 0;
   showCount();
 });
 
-// /?topic=alpha subscribes at once; &type=order listens for that type too.
+// A browser keeps a page that was left, for "back", and with it a stream that fetch reads.
+window.addEventListener("pagehide", () => stream?.pause());
+window.addEventListener("pageshow", (event) => event.persisted && stream?.resume());
+
+// /?topics=alpha,orders.* subscribes at once, /?topics= to everything.
 const wanted = new URLSearchParams(location.search);
-if (wanted.has("topic")) {
-  subscribeForm.elements.topic.value = wanted.get("topic");
-  subscribeForm.elements.type.value = wanted.get("type") ?? "";
-  if (subscribeForm.reportValidity()) {
-    onSubscribe();
-  }
+if (wanted.has("topics") || wanted.has("topic")) {
+  subscribeForm.elements.topics.value =
+    [...wanted.getAll("topics"), ...wanted.getAll("topic")].join(",");
+  subscribe();
 } else {
-  showCommands(subscribeForm.elements.topic.value);
+  showCommands(namesOf(subscribeForm.elements.topics.value));
 }

@@ -37,6 +37,9 @@ static const struct scenario scenarios[] = {
     {{"latency", "times the raw client's p50", REPORT_AT_MOST, 2.0}, false, scenario_latency},
     {{"cpu", "us per delivery, handlers and broker", REPORT_AT_MOST, 2.2}, false, scenario_cpu},
     {{"gzip", "times the bytes of a zlib stream each", REPORT_AT_MOST, 1.3}, false, scenario_gzip},
+    {{"pairs", "times the cost on one topic", REPORT_AT_MOST, 1.3}, false, scenario_pairs},
+    {{"pattern", "times the cost on one topic", REPORT_AT_MOST, 1.3}, false, scenario_pattern},
+    {{"topics", "times the cost among 10 topics", REPORT_AT_MOST, 1.2}, false, scenario_topics},
     {{"publish", "times the rate of 404s", REPORT_AT_LEAST, 0.23}, false, scenario_publish},
     {{"resume", "s until all streams have caught up", REPORT_AT_MOST, 3.0}, false, scenario_resume},
     {{"replay", "s for 100,000 durable events", REPORT_AT_MOST, 2.0}, false, scenario_replay},
@@ -64,7 +67,8 @@ static const char help[] =
     "  --database-url URL  its Postgres\n"
     "  --supervisor PID    the process that started it (for memory and CPU)\n"
     "  --only NAME         one scenario: memory, replay-mb, open, burst, latency, cpu, gzip,\n"
-    "                      publish, resume, replay, durable or durable-ms\n"
+    "                      pairs, pattern, topics, publish, resume, replay, durable or\n"
+    "                      durable-ms\n"
     "  --repeat N          each N times (memory once: it needs a fresh server), and the median\n"
     "  --quick             shorter, less exact\n"
     "  --help              this text\n";

@@ -88,7 +88,7 @@ static void read_line(struct frames *frames, struct frames_tally *tally, const c
         break;
     case ':':
         tally->comments++;
-        if (STARTS_WITH(line, length, ": listening")) {
+        if (STARTS_WITH(line, length, ": listening") || STARTS_WITH(line, length, ": connected")) {
             count_greeting(frames, tally);
         }
         break;

@@ -92,7 +92,13 @@ static void publish_many(struct publisher *publisher, uint64_t first, uint64_t l
     const struct publisher_plan *plan = &publisher->plan;
     char statement[512];
 
-    if (plan->channel != NULL) {
+    if (plan->topics > 0) {
+        snprintf(
+            statement, sizeof(statement),
+            "SELECT pg_notify('%s', '{\"topic\":\"%s' || n %% %u || '\",\"data\":{\"n\":' || n || "
+            "'}}') FROM generate_series(%" PRIu64 "::bigint, %" PRIu64 "::bigint) AS n",
+            plan->channel, plan->topic, plan->topics, first, last);
+    } else if (plan->channel != NULL) {
         snprintf(statement, sizeof(statement),
                  "SELECT pg_notify('%s', '{\"topic\":\"%s\",\"data\":{\"n\":' || n || '}}')"
                  " FROM generate_series(%" PRIu64 "::bigint, %" PRIu64 "::bigint) AS n",

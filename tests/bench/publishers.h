@@ -14,6 +14,8 @@ struct publisher_plan {
     const char *channel; /* borrowed until the publisher has finished, as is the topic; NULL:
                           * durable events */
     const char *topic;
+    unsigned topics; /* 0: that one; else so many in turn, "topic" and 0, 1, ...; many events in a
+                      * transaction, and not durable */
     uint64_t first_number;
     uint64_t count;
     unsigned per_transaction; /* 1: each event is a commit of its own */

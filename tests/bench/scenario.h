@@ -68,6 +68,14 @@ void scenario_cpu(const struct scenario_setting *setting, struct report_outcome 
  * stream for each client. */
 void scenario_gzip(const struct scenario_setting *setting, struct report_outcome *outcome);
 
+/* What a delivery costs streams that each have names of their own (pairs), or all the same pattern,
+ * against streams of one topic. */
+void scenario_pairs(const struct scenario_setting *setting, struct report_outcome *outcome);
+void scenario_pattern(const struct scenario_setting *setting, struct report_outcome *outcome);
+
+/* What an event costs where topics are many, against few. */
+void scenario_topics(const struct scenario_setting *setting, struct report_outcome *outcome);
+
 /* Publishes over HTTP, against what the web server answers alone. */
 void scenario_publish(const struct scenario_setting *setting, struct report_outcome *outcome);
 

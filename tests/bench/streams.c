@@ -34,8 +34,10 @@ struct streams {
     struct frames_tally tally;
     bool is_gzip;
     bool begins_late;
-    size_t request_bytes;
-    char request[512];
+    bool is_numbered;
+    char target[256];
+    size_t header_bytes;
+    char headers[256]; /* lines */
     char fault[256];
     char read[READ_BYTES];
 };
@@ -53,22 +55,24 @@ struct streams *streams_create(const struct address *address, const char *topic,
     if (streams->epoll_fd < 0) {
         fault_die("epoll: %s", strerror(errno));
     }
-    snprintf(streams->request, sizeof(streams->request),
-             "GET /topics/%s/events HTTP/1.1\r\nHost: %s\r\n\r\n", topic, address->host);
-    streams->request_bytes = strlen(streams->request);
+    snprintf(streams->target, sizeof(streams->target), "/topics/%s/events", topic);
     return streams;
 }
 
-/* The header goes before the blank line that ends the request. */
+void streams_ask(struct streams *streams, const char *target, bool is_numbered) {
+    snprintf(streams->target, sizeof(streams->target), "%s", target);
+    streams->is_numbered = is_numbered;
+}
+
 static void add_header(struct streams *streams, const char *name, const char *value) {
-    size_t at = streams->request_bytes - (sizeof("\r\n") - 1);
-    size_t room = sizeof(streams->request) - at;
-    int length = snprintf(streams->request + at, room, "%s: %s\r\n\r\n", name, value);
+    size_t room = sizeof(streams->headers) - streams->header_bytes;
+    int length =
+        snprintf(streams->headers + streams->header_bytes, room, "%s: %s\r\n", name, value);
 
     if (length < 0 || (size_t)length >= room) {
         fault_die("too long a header: %s", value);
     }
-    streams->request_bytes = at + (size_t)length;
+    streams->header_bytes += (size_t)length;
 }
 
 void streams_resume(struct streams *streams, const char *position) {
@@ -141,9 +145,16 @@ static void stream_begin(struct streams *streams) {
 }
 
 static void stream_request(struct streams *streams, struct stream *stream) {
-    ssize_t sent = send(stream->fd, streams->request, streams->request_bytes, MSG_NOSIGNAL);
+    char request[512];
+    char number[24] = "";
+    int length;
 
-    if (sent != (ssize_t)streams->request_bytes) {
+    if (streams->is_numbered) {
+        snprintf(number, sizeof(number), "%td", stream - streams->streams);
+    }
+    length = snprintf(request, sizeof(request), "GET %s%s HTTP/1.1\r\nHost: %s\r\n%s\r\n",
+                      streams->target, number, streams->address->host, streams->headers);
+    if (send(stream->fd, request, (size_t)length, MSG_NOSIGNAL) != length) {
         streams->last_errno = errno;
         stream_close(streams, stream);
         return;

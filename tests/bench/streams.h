@@ -8,7 +8,7 @@
 #include "base.h"
 #include "frames.h"
 
-/* A pool of open event streams of one topic, read by one epoll loop in the caller's thread. It
+/* A pool of open event streams, all of one topic unless they ask for something else, read by one epoll loop in the caller's thread. It
  * takes its CPU from the same machine as the programs that it measures, so it is frugal: one large
  * read per ready stream, no allocation and no copy per event.
  *
@@ -17,6 +17,10 @@ struct streams;
 
 /* Borrows the address. The caller owns the pool. */
 struct streams *streams_create(const struct address *address, const char *topic, size_t capacity);
+
+/* Streams opened from now on ask for that path and query (copied); is_numbered: with the stream's
+ * number, from 0 on, at its end. */
+void streams_ask(struct streams *streams, const char *target, bool is_numbered);
 
 /* Closes what is open. Leaves NULL. */
 void streams_destroy(struct streams **streams);

@@ -18,18 +18,35 @@ STREAMS = {
     "lost": "/topics/lost/events?last_event_id=garbage",
     "user": "/api/events/stream?userId=1&channels=user",
     "asked": "/api/events/stream?userId=1&channels=asked&position=1",
+    "many": "/events?topics=many,group.*,g*&with_topic=1",  # a browser's sixth connection, and last
 }
 DURABLE = ("user", "asked")
+TOPICS = {"many": ("many", "group.1", "*", "group.2", "größe")}  # of its events; * is everybody
 
 # A user stream is given its position after 2 s of silence; the first heartbeat comes after that.
 SETTINGS = {"keep_alive": "2500ms", "retry": "1500"}
 SILENCE_SECONDS = 3
 
 MEANWHILE = [f'{{"n":{n},"text":"größe"}}' for n in (1, 2, 3)]
-LIVE = [('{"n":4}', "tick"), ('"' + "x" * 900_000 + '"', "message"), ('{"n":5}', "message")]
+LIVE = {
+    "cut": [('{"n":4}', "tick"), ('"' + "x" * 900_000 + '"', "message"), ('{"n":5}', "message")],
+    "many": [('{"n":4}', "tick"), ('{"n":5}', "message")],
+}
 
 START_SECONDS = 40
 STEP_SECONDS = 15
+
+
+def topic_of(stream, number):
+    """Of its next event, the first being 0."""
+    return TOPICS[stream][number] if stream in TOPICS else stream
+
+
+def wanted(stream):
+    """[(type, data)] of what it has to be handed after the cut, until the server stops."""
+    sent = [(text, "message") for text in MEANWHILE] + LIVE.get(stream, [])
+    return [(type, f'{{"topic":"{topic_of(stream, number)}","data":{text}}}' if stream in TOPICS
+             else text) for number, (text, type) in enumerate(sent)]
 
 
 class Scenario:
@@ -79,21 +96,26 @@ class Scenario:
         """No handler lives while the events are published; the clients come back to new ones."""
         for handler in self.deployment.streams:
             handler.kill()
-        for stream in STREAMS:
-            for text in MEANWHILE:
-                self._publish(stream, text)
+        self._publish([("publish" if stream in DURABLE else "notify", topic_of(stream, number), text,
+                        "message") for stream in STREAMS for number, text in enumerate(MEANWHILE)])
         for number in range(len(self.deployment.streams)):
             self.deployment.restart_stream(number)
 
-    def _publish(self, stream, text):
-        function = "publish" if stream in DURABLE else "notify"
-        self.database.execute(f"SELECT pgsse.{function}(%s, %s::json)", (stream, text))
+    def _publish(self, events):
+        """[(function, topic, text, type)], in one commit: the clients come back soon."""
+        self.database.execute("; ".join(f"SELECT pgsse.{function}(%s, %s::json, %s)"
+                                        for function, *_ in events),
+                              [value for _, *event in events for value in event])
 
     def _publish_live(self):
-        """Durable events, which are of any size and keep their order among themselves."""
-        for text, type in LIVE:
-            self.database.execute("SELECT pgsse.publish('cut', %s::json, %s)", (text, type))
-        self._wait("message", len(MEANWHILE) + 2, streams=("cut",))
+        """Durable events, which are of any size and keep their order among themselves; those of many
+        topics are not, and keep it, too."""
+        self._publish([("publish" if stream == "cut" else "notify", topic_of(stream, number), *event)
+                       for stream, live in LIVE.items()
+                       for number, event in enumerate(live, len(MEANWHILE))])
+        for stream in LIVE:
+            count = sum(type == "message" for type, _ in wanted(stream))
+            self._wait("message", count, streams=(stream,))
 
     def _stop_handlers(self):
         for handler in self.deployment.streams:

@@ -22,14 +22,21 @@ import clients  # noqa: E402
 import faults  # noqa: E402
 import publishers  # noqa: E402
 import report  # noqa: E402
+from keys import BROADCAST, key_of, name_of, tenant_of  # noqa: E402
 from rows import Table  # noqa: E402
 from judge import Judge, Seen, Settings, Violation, Window  # noqa: E402
 from world import World, draw_settings  # noqa: E402
 
-TOPICS = [f"t{number:02}" for number in range(20)]
-HEAVY = ["t00", "t05", "d05"]    # large events; slow clients follow these
-SHARED = ["t01", "t02", "t05", "t06", "t10", "t14", "t18"]  # with durable events, too
-DURABLE = [f"d{number:02}" for number in range(6)]          # with nothing else
+TOPICS = [f"t{number:02}" for number in range(20)]   # which the topics API can name
+GROUP = [f"o.{number:02}" for number in range(6)]     # which it cannot,
+QUICK = [f"p.{number:02}" for number in range(3)]     # and without durable events
+DURABLE = [f"d{number:02}" for number in range(6)]    # with nothing but durable events
+SHARED = ["t01", "t02", "t05", "t06", "t10", "t14", "t18", "o.01", "o.04"]  # with both kinds
+HEAVY = ["t00", "t05", "d05", "o.03", "p.00"]  # large events; slow clients follow these
+GROUPS = ["o.", "p.", "t1"]            # what patterns begin with
+OVERFLOWS = ["p.*", "t00"]             # what slow listeners ask for: nothing durable is in its way
+OTHER = "b"               # a second tenant, with some topics of the same names
+OF_OTHER = {"t00", "t01", "t05", "o.01", "o.03", "p.00", "p.01", "d00", "d05", BROADCAST}
 USERS = 12                # of the durable API
 CROWDS = 2                # processes of clients
 SETTLE_SECONDS = 20
@@ -51,6 +58,10 @@ def parse_arguments():
     parser.add_argument("--durable-rate", type=float, default=300, help="durable ones a second")
     parser.add_argument("--connections", type=float, default=0.3,
                         help="how many of the clients come through the durable API, of 1")
+    parser.add_argument("--listeners", type=float, default=0.15,
+                        help="how many of them through the events API, of 1")
+    parser.add_argument("--tenants", type=int, choices=(1, 2), default=2,
+                        help="2: a sixth of the clients is of a second one")
     parser.add_argument("--only", default="", help="faults whose description contains this")
     return parser.parse_args()
 
@@ -68,7 +79,13 @@ class Chaos:
         self.table = None          # what stood in it, at the end
         self.coverage = collections.Counter()
         settings = draw_settings(random.Random(f"{self.seed} settings"))
-        self.world = World(settings)
+        self.tenants = ["", OTHER][:arguments.tenants]
+        self.world = World(settings, self.tenants)
+
+    def keys(self, *lists):
+        """The topics of these lists, of all tenants."""
+        return [key_of(tenant, name) for tenant in self.tenants for names in lists for name in names
+                if not tenant or name in OF_OTHER]
 
     # --- the run ----------------------------------------------------------------------------------
 
@@ -89,20 +106,34 @@ class Chaos:
         for number in range(CROWDS):
             self.crowds.append(clients.start(f"clients {number}", self.world.ports,
                                              plan[number::CROWDS], self.seed))
-        self.publishers = publishers.start(self.world.database.url, self.world.ports, TOPICS, HEAVY,
-                                           self.arguments.rate, SHARED + DURABLE,
+        self.publishers = publishers.start(self.world.database.url, self.world.ports,
+                                           self.keys(TOPICS, GROUP, QUICK, [BROADCAST]), self.keys(HEAVY),
+                                           self.arguments.rate, self.keys(SHARED, DURABLE),
                                            self.arguments.durable_rate, self.seed)
         self.children = [*self.crowds, self.publishers]
         time.sleep(2)
 
     def _plan(self):
         rng = random.Random(f"{self.seed} clients")
-        count = self.arguments.clients
+        plan = []
+        for tenant in self.tenants:
+            share = 1 if len(self.tenants) == 1 else 1 / 6 if tenant else 5 / 6
+            plan += self._plan_tenant(rng, tenant, len(plan), round(self.arguments.clients * share))
+        rng.shuffle(plan)  # each crowd has some of all
+        return plan
+
+    def _plan_tenant(self, rng, tenant, first, count):
+        def keys(*lists):
+            return [key for key in self.keys(*lists) if tenant_of(key) == tenant]
         connections = round(count * self.arguments.connections)
-        plan = clients.plan(rng, count - connections, TOPICS + DURABLE, HEAVY)
-        users = clients.plan_users(rng, USERS, SHARED + DURABLE)
+        listeners = round(count * self.arguments.listeners)
+        plan = clients.plan(rng, first, count - connections - listeners, keys(TOPICS, DURABLE),
+                            [key for key in keys(HEAVY) if name_of(key).isalnum()])
+        plan += clients.plan_listeners(rng, first + len(plan), listeners,
+                                       keys(TOPICS, GROUP, QUICK, DURABLE), GROUPS, OVERFLOWS)
+        users = clients.plan_users(rng, USERS, keys(SHARED, DURABLE))
         self.world.subscribe(users, rng)
-        return plan + clients.plan_connections(rng, len(plan), connections, users, HEAVY)
+        return plan + clients.plan_connections(rng, first + len(plan), connections, users, keys(HEAVY))
 
     def _shake(self):
         end = time.monotonic() + self.arguments.seconds

@@ -1,8 +1,9 @@
-"""A process full of clients: raw sockets in one loop. Each follows one topic as EventSource would,
-remembers its last id, and leaves and comes back at the worst moments, here or at the other
-machine."""
+"""A process full of clients: raw sockets in one loop. Each follows a topic, or several topics and
+patterns, as EventSource would, remembers its last id, and leaves and comes back at the worst
+moments, here or at the other machine."""
 
 import collections
+import dataclasses
 import heapq
 import random
 import re
@@ -13,16 +14,17 @@ import time
 import zlib
 
 from child import Child
+from keys import BROADCAST, is_covered, key_of, name_of, tenant_of
 from record import Record
 
+DATA = rb'"([\w./*]+) (\d+) (\d+) (\d+) (x*)"'
 EVENT = re.compile(rb'id: ((\d+)(?:\.([0-9a-z]{13})\.(\d+))?)\nevent: (message|durable)\n'
-                   rb'data: "([td]\d\d) (\d+) (\d+) (\d+) (x*)"')
+                   rb'data: (?:\{"topic":"([\w.*]+)","data":' + DATA + rb'\}|' + DATA + rb')')
 REFRESH = re.compile(
     r'\{"reason":"([a-z_]+)","dropped":(null|\d+),"topics":\[("[^"]*"(?:,"[^"]*")*)\]\}')
 POSITION = re.compile(r"(\d+)(?:\.([0-9a-z]{13})\.(\d+))?")
 HEAD_POSITION = re.compile(rb"200 [^\0]*\r\nPgsse-Position: (\S+)\r\n", re.IGNORECASE)
-DURABLE = re.compile(rb'id: (\d+)\nevent: durable\n'
-                     rb'data: "([td]\d\d) (\d+) (\d+) (\d+) (x*)"')
+DURABLE = re.compile(rb'id: (\d+)\nevent: durable\ndata: ' + DATA)
 ID = re.compile(r"\d+")
 # What a stream consists of besides blocks: its opening, and the heartbeats of topics streams.
 OPENING = rb"retry: (\d+)\n(?=: (?:listening |connected\n|waiting\n))|: (waiting|connected|listening [^\n]*)\n"
@@ -46,17 +48,38 @@ HABITS = {
 SHARES = {"steady": 32, "hopper": 24, "hasty": 11, "jumpy": 7, "away": 9, "slow": 9, "newcomer": 8}
 
 
+@dataclasses.dataclass
+class Planned:
+    """A client. topics: the keys of all that it may be sent. names: None, or what it asks the events
+    API for. user: "", or whom it names to the durable API, and stable: those of its channels that
+    nobody unsubscribes."""
+    number: int
+    topics: list
+    habit: str
+    names: list = None
+    user: str = ""
+    stable: list = ()
+
+    @property
+    def tenant(self):
+        return tenant_of(self.topics[0])
+
+
 class Client:
-    def __init__(self, crowd, number, topic, habit, rng):
+    """Of one topic, by the topics API."""
+
+    def __init__(self, crowd, planned, rng):
         self.crowd = crowd
-        self.record = Record(number, topic, habit)
-        self.topic = topic.encode()
-        self.habit = habit
+        self.record = Record(planned.number, planned.topics, planned.habit, planned.names or (),
+                             planned.user, planned.tenant)
+        self.topics = {topic.encode(): topic for topic in planned.topics}
+        self.names = {name_of(topic) for topic in planned.topics}  # that a refresh may have
+        self.habit = planned.habit
         self.rng = rng
         self.machine = rng.choice(sorted(crowd.ports))
         self.socket = None
         self.last_id = None
-        self.last_seq = -1
+        self.seqs = {topic: -1 for topic in planned.topics}
         self.counts = {}           # {marker: the highest count of its ids}
         self.durable = 0           # the D of its last id
         self.retry = RETRY_MOST
@@ -152,7 +175,7 @@ class Client:
             self.crowd.counts["connections"] += 1
             self.crowd.counts["resumes"] += self.last_id is not None
         try:
-            self.socket.connect(("127.0.0.1", self.crowd.ports[self.machine]))
+            self.socket.connect(("127.0.0.1", self.crowd.ports[self.machine][self.record.tenant]))
             self.socket.sendall(f"{'HEAD' if self._is_asking else 'GET'} {self._target()} "
                                 f"HTTP/1.0\r\nHost: localhost\r\n{accept}{resume}\r\n".encode())
         except OSError as error:
@@ -163,7 +186,7 @@ class Client:
         self._wake_when_needed()
 
     def _target(self):
-        return f"/topics/{self.record.topic}/events"
+        return f"/topics/{name_of(self.record.topics[0])}/events"
 
     def _plan(self, now):
         """When this connection is left: after a while, or in the middle of what comes first."""
@@ -307,32 +330,38 @@ class Client:
         if not event:
             self._on_other_block(now, block)
             return
-        position, durable, marker, count, kind, topic, seq, sent_ms, pad, padding = event.groups()
+        position, durable, marker, count, kind, said = event.groups()[:6]
+        data, seq, sent_ms, pad, padding = event.groups()[6 if said else 11:][:5]
         durable, count, seq = int(durable), int(count or 0), int(seq)
-        if topic != self.topic or int(pad) != len(padding):
+        topic = self.topics.get(data)
+        if topic is None or int(pad) != len(padding) or not self._is_as_asked(topic, said):
             self.record.add("bad", now, f"event {block[:200]!r}")
+            return
         self._is_replaying = int(sent_ms) < self._opened_ms
         if kind == b"durable":
-            self._on_durable(now, position.decode(), durable, marker, count, seq)
+            self._on_durable(now, position.decode(), durable, marker, count, (topic, seq))
         else:
-            self._move(now, position.decode(), durable, marker, count, (self.record.topic, seq))
+            self._move(now, position.decode(), durable, marker, count, (topic, seq))
             self.crowd.counts["deliveries"] += 1
-            self.record.add_event(now, seq, self.last_id)
-            self.last_seq = seq
+            self.record.add_event(now, topic, seq, self.last_id)
+            self.seqs[topic] = seq
         if self._is_replaying:
             self._note_replayed(len(block))
         elif now * 1000 - int(sent_ms) > LATE_MS:
             if kind == b"durable":
                 self.record.add("late_durable", now, durable)
             else:
-                self.record.add("late", now, seq)
+                self.record.add("late", now, seq, topic)
 
-    def _on_durable(self, now, position, durable, marker, count, number):
+    def _is_as_asked(self, _topic, said):
+        return said is None
+
+    def _on_durable(self, now, position, durable, marker, count, event):
         self._move_count(now, position, marker, count)
         if durable <= self.durable:
-            self.record.add("bad", now, f"durable event {number} with id {position} came behind "
+            self.record.add("bad", now, f"durable event {event} with id {position} came behind "
                             f"{self.durable}")
-        self._on_row(now, position, durable, (self.record.topic, number))
+        self._on_row(now, position, durable, event)
 
     def _on_row(self, now, position, durable, event):
         """event: (topic, number)"""
@@ -401,7 +430,7 @@ class Client:
     def _on_refresh(self, now, data, position):
         match = REFRESH.fullmatch(data)
         topics = match[3].replace('"', "").split(",") if match else []
-        if not topics or not set(topics) <= set(self.record.topics):
+        if not topics or not set(topics) <= self.names:
             self.record.add("bad", now, f"refresh {data!r}")
             return
         dropped = None if match[2] == "null" else int(match[2])
@@ -441,28 +470,42 @@ class Client:
         """goal: {topic: (its last event, its last durable id)}, when all is published."""
         if self.socket is None or not self.is_greeted or goal is None:
             return self.socket is not None and self.is_greeted
-        seq, durable = goal[self.record.topic]
-        return self.last_seq >= seq and self.durable >= durable
+        return (all(seq >= goal[topic][0] for topic, seq in self.seqs.items())
+                and self.durable >= max(goal[topic][1] for topic in self.seqs))
+
+
+class Listener(Client):
+    """A stream of the events API."""
+
+    def __init__(self, crowd, planned, rng):
+        super().__init__(crowd, planned, rng)
+        self.names = set(planned.names or ["*"])
+        self.with_topic = planned.number % 2 > 0
+
+    def _target(self):
+        query = [f"topics={','.join(self.record.names)}"] * bool(self.record.names)
+        return "/events?" + "&".join(query + ["with_topic=1"] * self.with_topic)
+
+    def _is_as_asked(self, topic, said):
+        return said == (name_of(topic).encode() if self.with_topic else None)
 
 
 class Connection(Client):
-    """A stream of the durable API, for a user with stored subscriptions. stable: those channels that
-    nobody unsubscribes."""
+    """A stream of the durable API, for a user with stored subscriptions."""
 
     LINE = re.compile(OPENING)
     HEARTBEAT = b": heartbeat"
 
-    def __init__(self, crowd, number, topics, habit, rng, user, stable):
-        super().__init__(crowd, number, topics[0], habit, rng)
-        self.record = Record(number, topics[0], habit, topics, user)
-        self.stable = stable
+    def __init__(self, crowd, planned, rng):
+        super().__init__(crowd, planned, rng)
+        self.stable = planned.stable
         self.is_forbidden = False
 
     def _target(self):
         """Half of those without an id ask for one at once; the others get it when nothing else came."""
         wants_position = self.last_id is None and self.rng.random() < 0.5
         return (f"/api/events/stream?userId={self.record.user}"
-                f"&channels={','.join(self.record.topics)}" + "&position=1" * wants_position)
+                f"&channels={','.join(map(name_of, self.record.topics))}" + "&position=1" * wants_position)
 
     def _begin_anew(self):
         super()._begin_anew()
@@ -482,12 +525,13 @@ class Connection(Client):
         if not event:
             self._on_other_block(now, block)
             return
-        position, topic, number, sent_ms, pad, padding = event.groups()
-        if topic.decode() not in self.record.topics or int(pad) != len(padding):
+        position, data, number, sent_ms, pad, padding = event.groups()
+        topic = self.topics.get(data)
+        if topic is None or int(pad) != len(padding):
             self.record.add("bad", now, f"event {block[:200]!r}")
             return
         self._is_replaying = int(sent_ms) < self._opened_ms
-        self._on_row(now, position.decode(), int(position), (topic.decode(), int(number)))
+        self._on_row(now, position.decode(), int(position), (topic, int(number)))
         if self._is_replaying:
             self._note_replayed(len(block))
         elif now * 1000 - int(sent_ms) > LATE_MS:
@@ -521,8 +565,7 @@ class Crowd:
     """The clients of one process, in their loop."""
 
     def __init__(self, ports, plan, seed):
-        """plan: [(number, topic, habit)], and of connections [(number, topics, habit, user, their
-        stable ones)]"""
+        """ports: {machine: {tenant: port}}. plan: [Planned]"""
         self.ports = ports
         self.selector = selectors.DefaultSelector()
         self.timers = []
@@ -532,9 +575,14 @@ class Crowd:
         self.markers = {}
         self.is_settling = False
         self.goal = None           # {topic: the last event, the last durable id}, at the end
-        self.clients = [(Connection if rest else Client)(
-            self, number, topic, habit, random.Random(f"{seed} client {number}"), *rest)
-            for number, topic, habit, *rest in plan]
+        self.clients = [self._kind(planned)(
+            self, planned, random.Random(f"{seed} client {planned.number}")) for planned in plan]
+
+    @staticmethod
+    def _kind(planned):
+        if planned.user:
+            return Connection
+        return Client if planned.names is None else Listener
 
     def run(self, pipe):
         """Until it is told to hand over: ("settle",), ("goal", {...}), ("end",)."""
@@ -583,31 +631,66 @@ class Crowd:
                 "markers": {marker.decode(): seen for marker, seen in self.markers.items()}}
 
 
-def plan(rng, count, topics, heavy):
-    """[(number, topic, habit)]: topics get their share in turn; who is slow follows a heavy one."""
-    habits = rng.choices(list(SHARES), SHARES.values(), k=count)
-    return [(number, rng.choice(heavy) if habit == "slow" else topics[number % len(topics)], habit)
-            for number, habit in enumerate(habits)]
+# --- who is there -----------------------------------------------------------------------------------
+
+def draw_habits(rng, count):
+    return rng.choices(list(SHARES), SHARES.values(), k=count)
+
+
+def plan(rng, first, count, topics, heavy):
+    """Of the topics API: topics get their share in turn; who is slow follows a heavy one."""
+    return [Planned(first + number,
+                    [rng.choice(heavy) if habit == "slow" else topics[number % len(topics)]], habit)
+            for number, habit in enumerate(draw_habits(rng, count))]
+
+
+# What listeners ask for: how often, and patterns, of which {} is a group's; then single topics, at
+# most so many. Who asks for everything gets as much as all those of a topic together.
+ASKED = [(6, ["{}*"], 0), (5, ["{}*"], 2), (3, ["{}0*", "{}*"], 1), (8, [], 5), (1, ["*"], 2),
+         (1, [], 0)]
+
+
+SLOW_LISTENERS = 4
+
+
+def plan_listeners(rng, first, count, topics, groups, overflows):
+    """Of the events API, for topics of one tenant. groups: what patterns may begin with. Often
+    several names match an event, or a name matches nothing. overflows: the names of the first few,
+    which are slow."""
+    tenant = tenant_of(topics[0])
+    names_of_all = [name_of(topic) for topic in topics if name_of(topic) != BROADCAST]
+    planned = []
+    for number, habit in enumerate(draw_habits(rng, count)):
+        _, patterns, most = rng.choices(ASKED, [weight for weight, _, _ in ASKED])[0]
+        group = rng.choice(groups)
+        names = [pattern.format(group) for pattern in patterns]
+        names += rng.sample(names_of_all, min(len(names_of_all), rng.randint(most > 0, most)))
+        if number < SLOW_LISTENERS:
+            names, habit = overflows, "slow"
+        covered = [topic for topic in topics if is_covered(name_of(topic), names or ["*"])]
+        planned.append(Planned(first + number, covered + [key_of(tenant, BROADCAST)], habit, names))
+    return planned
 
 
 def plan_users(rng, count, topics):
     """{user: (channels, the stable ones among them)}. Of the last user nothing is."""
     users = {}
     for number in range(count):
-        channels = sorted(rng.sample(topics, rng.randint(1, 4)))
+        channels = sorted(rng.sample(topics, rng.randint(1, min(4, len(topics)))))
         stable = channels if number % 2 else rng.sample(channels, rng.randint(1, len(channels)))
         users[f"u{number}"] = (channels, [] if number == count - 1 else stable)
     return users
 
 
 def plan_connections(rng, first, count, users, heavy):
-    """As plan, for the durable API. Who is slow is of a user with heavy channels."""
-    habits = rng.choices(list(SHARES), SHARES.values(), k=count)
+    """Of the durable API. Who is slow is of a user with heavy channels."""
     with_heavy = [user for user, (channels, _) in users.items() if set(channels) & set(heavy)]
-    chosen = [rng.choice(with_heavy or list(users)) if habit == "slow" else rng.choice(list(users))
-              for habit in habits]
-    return [(first + number, users[user][0], habit, user, users[user][1])
-            for number, (habit, user) in enumerate(zip(habits, chosen))]
+    planned = []
+    for number, habit in enumerate(draw_habits(rng, count)):
+        user = rng.choice(with_heavy if habit == "slow" and with_heavy else list(users))
+        channels, stable = users[user]
+        planned.append(Planned(first + number, channels, habit, user=user, stable=stable))
+    return planned
 
 
 def start(name, ports, share, seed):

@@ -10,13 +10,15 @@ import time
 
 import psycopg2
 
+from keys import name_of, tenant_of
 from rows import Note
 from published import COMMITTED, REFUSED, UNKNOWN
 from web import Connection
 
 EVENT = "durable"  # the type of them all
-PUBLISH = "SELECT pgsse.publish(%s, %s::json, %s)"
-PUBLISH_ARRAYS = "SELECT * FROM pgsse.publish_many(%s::text[], %s::json[], %s::text[])"
+PUBLISH = "SELECT pgsse.publish(%s, %s::json, %s, tenant => %s)"
+PUBLISH_ARRAYS = ("SELECT * FROM pgsse.publish_many(%s::text[], %s::json[], %s::text[],"
+                  " tenants => %s::text[])")
 PATH = "/api/events/publish"
 NOTHING_DONE = b"nothing was "
 PUBLISH_JSON = "SELECT * FROM pgsse.publish_many(%s::json)"
@@ -63,16 +65,19 @@ def publish_durable(cursor, events, rng):
     way = rng.random()
     if len(events) < 3 or way < 0.2 and len(events) < 30:
         for event in events:
-            cursor.execute(PUBLISH, (event.topic, json.dumps(event.data), EVENT))
+            cursor.execute(PUBLISH, (name_of(event.topic), json.dumps(event.data), EVENT,
+                                     tenant_of(event.topic)))
             event.id, = cursor.fetchone()
         return
     if way < 0.6:
-        cursor.execute(PUBLISH_ARRAYS, ([event.topic for event in events],
+        cursor.execute(PUBLISH_ARRAYS, ([name_of(event.topic) for event in events],
                                         [json.dumps(event.data) for event in events],
-                                        [EVENT] * len(events)))
+                                        [EVENT] * len(events),
+                                        [tenant_of(event.topic) for event in events]))
     else:
         cursor.execute(PUBLISH_JSON, (json.dumps(
-            [{"topic": event.topic, "data": event.data, "event": EVENT} for event in events]),))
+            [{"topic": name_of(event.topic), "tenant": tenant_of(event.topic), "data": event.data,
+              "event": EVENT} for event in events]),))
     for event, (number,) in zip(events, cursor.fetchall(), strict=True):
         event.id = number
 
@@ -192,10 +197,10 @@ class DurableHttpPublisher(Steady):
         return 1
 
     def publish_one(self, topic):
-        port = self.rng.choice(sorted(self.ports.values()))
+        port = self.ports[self.rng.choice(sorted(self.ports))][tenant_of(topic)]
         event = self.ledger.draw(topic, self.rng)
         outcome = self._post(port, json.dumps(
-            {"channel": event.topic, "eventType": EVENT, "payload": event.data}))
+            {"channel": name_of(topic), "eventType": EVENT, "payload": event.data}))
         self.ledger.note([event], outcome)
         return outcome == COMMITTED or not self.is_served
 

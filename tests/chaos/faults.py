@@ -14,6 +14,7 @@ import time
 import psycopg2
 
 from judge import Window
+from keys import name_of, tenant_of
 from world import CANARY_TIMEOUT, STREAMS, wait_well
 
 STOP_SECONDS = 10
@@ -161,7 +162,8 @@ def strike_unsubscribe(world, fault):
     user, channel = world.volatile.pop()
     begun = time.monotonic()
     if fault.how == "SQL" or not world.unsubscribe(fault.where, user, channel):
-        while not world.execute("SELECT pgsse.unsubscribe(%s, %s)", (user, channel)):
+        while not world.execute("SELECT pgsse.unsubscribe(%s, %s, %s)",
+                                (user, name_of(channel), tenant_of(channel))):
             yield 0.05
     world.unsubscribed[user, channel] = (begun, time.monotonic())
 

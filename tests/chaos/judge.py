@@ -20,8 +20,13 @@ What is held against what:
     its broker was then, perhaps later than the other, its ephemeral events begin. One that begins with "0" begins a new record: it gets what the broker has heard
     since its start, unless a refresh says that something of that has left the log; what was
     before it is not asked for. Behind such a refresh everything comes that must still be kept.
+  - A stream of several topics gets each of them by these rules; an event that several of its names
+    match is due once. Their order is the same for everybody: clients look at that, since the count in
+    an id rises and stands for one event. `dropped` counts the events of all of them. Whoever has a
+    pattern among the names may also be told of the loss of an event of any other topic: the log does
+    not remember which it was.
   - Streams that the server ends, or refuses, and events that take seconds need a reason, too.
-  - At the end everybody has the last event of its topic: who does not was left "deaf".
+  - At the end everybody has the last event of its topics: who does not was left "deaf".
 """
 
 import bisect
@@ -29,12 +34,14 @@ import collections
 import dataclasses
 import itertools
 
+from keys import is_covered, name_of
 from user_streams import ConnectionHearing
 from rows import Place, Table
-from limits import (ALLOWANCE, CLOCK_SLACK, DURABLE_SLACK, ENTRY_OVERHEAD, LATE, LOG_SLACK,
+from limits import (ALLOWANCE, CLOCK_SLACK, DURABLE_SLACK, ENTRY_OVERHEAD, LATE, LOG_SLACK, REPLAY,
                     SLOW_SLACK, WAIT)
 from published import COMMITTED, REFUSED, UNKNOWN
 
+SERVED = ("greeted", "first", "run", "runs", "durable", "refresh", "end", "close")
 REASONS = ("unknown_position", "restart", "gap", "overflow")
 
 
@@ -134,7 +141,7 @@ class Topic:
         behind, in_front = (collections.defaultdict(collections.Counter) for _ in range(2))
         seen = set()
         for record in records:
-            for before, seq, after in _neighbours(record, self._is_unknown):
+            for before, seq, after in _neighbours(record, self.name, self._is_unknown):
                 seen.add(seq)
                 if before is not None:
                     behind[seq][before] += 1
@@ -151,12 +158,21 @@ class Topic:
         return placed
 
 
-def _neighbours(record, is_wanted):
-    """(event before, event, event after) of wanted events, within stretches without refresh."""
+def runs_of(record, item):
+    """[(topic, first, last)] of an item of ephemeral events, the last one's topic at the end."""
+    if item[0] == "run":
+        return [(record.topics[0], item[3], item[4])]
+    return [(topic, first, last) for topic, (first, last) in item[3].items()]
+
+
+def _neighbours(record, name, is_wanted):
+    """(event before, event, event after) of wanted events of a topic, within stretches without
+    refresh."""
     stretch = []
     for item in record.items + [["refresh"]]:
-        if item[0] == "run":
-            stretch += range(item[3], item[4] + 1)
+        if item[0] in ("run", "runs"):
+            for topic, first, last in runs_of(record, item):
+                stretch += range(first, last + 1) if topic == name else ()
         elif item[0] == "refresh" or item[0] == "open" and item[3] is None:
             for at, seq in enumerate(stretch):
                 if is_wanted(seq):
@@ -193,22 +209,20 @@ class Judge:
         self.dropped = 0
         by_topic = collections.defaultdict(list)
         for record in records:
-            if not record.user:
-                by_topic[record.topic].append(record)
+            for topic in record.topics if not record.user else ():
+                by_topic[topic].append(record)
         self.topics = {name: Topic(name, events, by_topic[name], self.seen)
                        for name, events in published.items()}
-        volume = sorted([(event.begun, event.size + ENTRY_OVERHEAD)
-                         for events in published.values()
-                         for event in events if event.outcome != REFUSED]
-                        + [(self.table.begun(row), row.size + ENTRY_OVERHEAD)
-                           for row in self.table.rows])
+        self._volume = Volume(
+            [(event.begun, event.done, event.size + ENTRY_OVERHEAD)
+             for events in published.values() for event in events if event.outcome != REFUSED]
+            + [(self.table.begun(row), self.table.done(row) + DURABLE_SLACK,
+                row.size + ENTRY_OVERHEAD) for row in self.table.rows])
         self._first_events = {}  # {marker: when the first event known behind it was published}
         for (marker, _), (name, seq) in self.seen.places.items():
             begun = self.topics[name].by_seq[seq].begun if name in self.topics \
                 and seq in self.topics[name].by_seq else float("inf")
             self._first_events[marker] = min(begun, self._first_events.get(marker, begun))
-        self._times = [begun for begun, _ in volume]
-        self._sums = [0, *itertools.accumulate(size for _, size in volume)]
 
     def judge(self):
         self.violations += [Violation(*fault) for fault in
@@ -270,12 +284,8 @@ class Judge:
         if 0 < at_most and published:  # durable events stand in the same ring
             since = topic.event(max(0, published - at_most)).begun - DURABLE_SLACK
             at_most -= self.table.count_since(topic.name, since, time)
-        volume = self._sums[bisect.bisect(self._times, time)] - self.settings.history_bytes
-        held_since = bisect.bisect_left(self._sums, volume)
-        if volume > 0 and held_since < len(self._times):
-            held = topic.first_since(self._times[held_since] + LOG_SLACK)
-        else:
-            held = 0 if volume <= 0 else published
+        held_since = self._volume.held_since(time, self.settings.history_bytes)
+        held = published if held_since is None else topic.first_since(held_since + LOG_SLACK)
         return max(topic.first_since(self.running_since(machine, time, "broker", "break")),
                    published - max(0, at_most), held)
 
@@ -289,10 +299,93 @@ class Judge:
         return min(first, self._first_events.get(marker, first)), first, machine
 
     def bytes_between(self, start, end):
-        """What the log counts for everything published in that time, at the most. Who has begun at
-        its very start is of the same transaction, and may come later."""
-        first, behind = bisect.bisect_left(self._times, start), bisect.bisect(self._times, end)
-        return self._sums[behind] - self._sums[first]
+        return self._volume.between(start, end)
+
+
+class Volume:
+    """What the log counts, at the most: for events that were published between two times. When
+    exactly one came is not known: not before it was begun, and not after its publisher was told, or
+    the table was read."""
+
+    def __init__(self, events):
+        """[(begun, done, size)]"""
+        self._begun, self._by_begun = self._summed((begun, size) for begun, _, size in events)
+        self._done, self._by_done = self._summed((done, size) for _, done, size in events)
+
+    @staticmethod
+    def _summed(entries):
+        entries = sorted(entries)
+        return ([time for time, _ in entries],
+                [0, *itertools.accumulate(size for _, size in entries)])
+
+    def between(self, start, end):
+        return (self._by_begun[bisect.bisect(self._begun, end)]
+                - self._by_done[bisect.bisect_left(self._done, start)])
+
+    def held_since(self, time, limit):
+        """What came after that is no more than the limit, up to this time; None: nothing is."""
+        least = self._by_begun[bisect.bisect(self._begun, time)] - limit
+        if least <= 0:
+            return float("-inf")
+        at = bisect.bisect_left(self._by_done, least)
+        return self._done[at] if at < len(self._done) else None
+
+
+class Progress:
+    """How far one client is in one of its topics."""
+
+    def __init__(self, topic):
+        self.topic = topic
+        self.forget()
+
+    def forget(self):
+        self.highest = -1       # index of the newest event
+        self.go_on_anywhere()
+
+    def go_on_anywhere(self):
+        self.is_exact = False   # what comes next is known: the one behind highest
+        self.has_lost = False   # a refresh has told that something left the log
+
+    def event_at(self, index):
+        return f"event {self.topic.order[index]}" if index >= 0 else "nothing"
+
+    def listed(self, indexes):
+        seqs = [self.topic.order[at] for at in indexes]
+        return f"{seqs[0]}..{seqs[-1]} ({len(seqs)})" if len(seqs) > 1 else str(seqs[0])
+
+    def first_missed(self, since):
+        """The index of the first event that the client does not have, as far as it is known."""
+        return self.highest + 1 if self.is_exact else self.topic.first_since(since)
+
+
+class Dropped:
+    """Of a stream of several topics it is known how many events were dropped, but not which: that
+    shows when something of each topic has come again."""
+
+    def __init__(self):
+        self.count = 0
+        self.before = {}  # {topic: the index of the newest event before the first drop}
+
+    def add(self, count, progresses):
+        """False if the count says nothing."""
+        progresses = [progress for progress in progresses
+                      if progress.highest + 1 < len(progress.topic.order)]
+        for progress in progresses:
+            if not progress.is_exact and progress.topic.name not in self.before:
+                return False
+            self.before.setdefault(progress.topic.name, progress.highest)
+        self.count += count
+        return not any(progress.topic.uncertain or progress.topic.unplaced
+                       for progress in progresses)
+
+    def come(self, progress, index):
+        """An event of the topic has come. True if it was the last topic that was awaited: then as
+        many as are left of the count were not missing."""
+        before = self.before.pop(progress.topic.name, None)
+        if before is None:
+            return False
+        self.count -= index - before - 1
+        return not self.before
 
 
 class Hearing:
@@ -301,7 +394,9 @@ class Hearing:
     def __init__(self, judge, record):
         self.judge = judge
         self.record = record
-        self.topic = judge.topics[record.topic]
+        self.progresses = {topic: Progress(judge.topics[topic]) for topic in record.topics}
+        self.has_pattern = any(name.endswith("*") for name in record.names or ()) or (
+            len(record.topics) > 1 and not record.names)
         self.slack = SLOW_SLACK if record.is_slow else CLOCK_SLACK
         self.at = 0
         self.machine = None
@@ -315,20 +410,19 @@ class Hearing:
         self.is_at_start = False    # the same, and no place has come yet but
         self.origin = None          # the one at which it was accepted
         self.breaks = set()         # the places of those that it was told of
-        self.has_lost = False       # a refresh has told that something left the log
+        self.is_behind = False      # nothing has come in time on this connection
         self.waiting_since = None   # when ": waiting" came on this connection
-        self.highest = -1           # index of the newest event
-        self.is_exact = False       # what comes next is known: the one behind highest
-        self.expected_from = None   # else: events published later than this have to come,
-        self.place = None           # and those behind this place
-        self.durable = Place(judge.table, [record.topic], self._complain)
+        self.expected_from = None   # where no next one is known, events that were published later
+        self.place = None           # than this have to come, and those behind this place
+        self.drops = None           # of a stream of several topics, while they are not accounted for
+        self.durable = Place(judge.table, record.topics, self._complain)
 
     def hear(self):
         is_awaited = False
         for self.at, item in enumerate(self.record.items):
             if item[0] == "open":
                 is_awaited = True
-            elif is_awaited and item[0] in ("greeted", "first", "run", "durable", "refresh", "end", "close"):
+            elif is_awaited and item[0] in SERVED:
                 is_awaited = False
                 self._on_served(item[1])
             getattr(self, "_on_" + item[0])(*item[1:])
@@ -343,6 +437,7 @@ class Hearing:
     def _on_open(self, time, machine, last_id):
         self.machine = machine
         self.opened = time
+        self.is_behind = True
         self.waiting_since = None
         self.last_id = last_id
         self.last_place = place_of(last_id)
@@ -354,9 +449,10 @@ class Hearing:
 
     def _forget(self):
         self.breaks = set()
-        self.wants_all = self.is_at_start = self.is_exact = self.has_lost = False
-        self.highest = -1
-        self.expected_from = self.place = self.position_age = self.origin = None
+        self.wants_all = self.is_at_start = False
+        for progress in self.progresses.values():
+            progress.forget()
+        self.expected_from = self.place = self.position_age = self.origin = self.drops = None
 
     def _is_origin(self, place):
         """A client that asked for all that is kept and gets durable events first has everything
@@ -368,8 +464,10 @@ class Hearing:
 
     def _on_asked(self, time, position):
         """What a page reads from the database now, and a stream from here, have no gap."""
-        self.is_exact = self.has_lost = self.wants_all = False
-        self.highest = -1
+        self.wants_all = False
+        for progress in self.progresses.values():
+            progress.forget()
+        self.drops = None
         self.expected_from = time
         self.place = place_of(position)
         self.durable.on_open(position)
@@ -456,14 +554,20 @@ class Hearing:
     # --- events -----------------------------------------------------------------------------------
 
     def _on_run(self, start, end, first, last, position=None):
-        for seq in range(first, last + 1):
-            self._on_event(start if seq == first else end, seq)
+        self._on_runs(start, end, {self.record.topics[0]: (first, last)}, position)
+
+    def _on_runs(self, start, end, ranges, position=None):
+        for topic, (first, last) in ranges.items():
+            for seq in range(first, last + 1):
+                self._on_event(start if seq == first else end, self.progresses[topic], seq)
         self.durable.on_id(end, position)
         self.last_place = place_of(position)
 
     def _on_durable(self, start, end, ids, position):
         for number in ids:
             self.durable.on_event(end, number)
+            note = self.judge.table.note_of(number)
+            self.is_behind &= note is None or end - note.done >= LATE
         started = self.judge.started_before(self.machine, self.opened)
         self.durable.replayed += sum(
             number in self.judge.table.by_id
@@ -472,74 +576,82 @@ class Hearing:
         self._note_id(start, position)
 
     def _on_late_durable(self, time, number):
-        row = self.judge.table.by_id.get(number)
-        note = self.judge.table.notes.get(row.number) if row else None
+        note = self.judge.table.note_of(number)
         if note is None or note.outcome != COMMITTED:
             return
-        if note.done < self.opened or time - note.done < LATE or self.record.is_slow:
+        if note.done < self.opened or time - note.done < LATE or self.record.is_slow \
+                or self._is_replaying(time):
             return
         if not self.judge.any_overlapping(self.machine, note.begun, time):
             self._complain("late", time, f"durable event {number} took {time - note.done:.1f} s "
                            "without a fault")
 
-    def _on_event(self, time, seq):
-        event = self.topic.by_seq.get(seq)
-        index = self.topic.index.get(seq)
-        if seq in self.topic.unplaced:
+    def _on_event(self, time, progress, seq):
+        topic = progress.topic
+        event = topic.by_seq.get(seq)
+        index = topic.index.get(seq)
+        if seq in topic.unplaced:
             return
         if event is None or index is None:
-            self._complain("unpublished", time, f"event {seq} was never committed")
+            self._complain("unpublished", time, f"event {seq} of {topic.name} was never committed")
             return
+        self.is_behind &= time - event.done >= LATE
         self.last_id_read = time
         self._take_all(time)
         self.last_id = None  # of the event: what matters is its age
         self.position_age = event.begun
         self.is_at_start = False
-        if index <= self.highest:
-            self._complain("twice" if index == self.highest else "disorder", time,
-                           f"event {seq} came behind {self._seq(self.highest)}")
+        if index <= progress.highest:
+            self._complain("twice" if index == progress.highest else "disorder", time,
+                           f"event {seq} of {topic.name} came behind "
+                           f"{progress.event_at(progress.highest)}")
             return
-        missing = self._missing_before(time, index)
+        missing = self._missing_before(time, progress, index)
         if missing:
-            self._complain("short", time, f"event {seq} came, and nobody told about "
-                           f"{self._list(missing)}; before it {self._seq(self.highest)}")
-        self.highest = index
-        self.is_exact = True
-        self.has_lost = False
+            self._complain("short", time, f"event {seq} of {topic.name} came, and nobody told about "
+                           f"{progress.listed(missing)}; before it "
+                           f"{progress.event_at(progress.highest)}")
+        if self.drops is not None and self.drops.come(progress, index):
+            self.judge.coverage["drops of several topics, counted"] += 1
+            if self.drops.count:
+                self._complain("count", time, f"{-self.drops.count} more events are missing than "
+                               "were said to be dropped")
+            self.drops = None
+        progress.highest = index
+        progress.is_exact = True
+        progress.has_lost = False
 
-    def _on_late(self, time, seq):
-        event = self.topic.by_seq.get(seq)
+    def _on_late(self, time, seq, name):
+        event = self.judge.topics[name].by_seq.get(seq)
         if event is None or event.done < self.opened or time - event.done < LATE:
             return  # it was replayed, or its transaction took long
-        if self.record.is_slow or self.judge.may_be_late(self.machine, self.opened,
-                                                                     event.begun, time):
+        if self.record.is_slow or self._is_replaying(time) or \
+                self.judge.may_be_late(self.machine, self.opened, event.begun, time):
             return
-        self._complain("late", time, f"event {seq} took {time - event.done:.1f} s without a fault")
+        self._complain("late", time, f"event {seq} of {name} took {time - event.done:.1f} s without "
+                       "a fault")
 
-    def _missing_before(self, time, index):
+    def _is_replaying(self, time):
+        return self.is_behind and time - self.opened < REPLAY
+
+    def _missing_before(self, time, progress, index):
         """Indexes of events that had to come before this one."""
-        if self.is_exact:
-            return list(range(self.highest + 1, index))
-        known = None if self._is_origin(self.place) else self.topic.first_behind(self.place)
-        if self.has_lost and (self.place is None or known is not None):
+        topic = progress.topic
+        if progress.is_exact:
+            return list(range(progress.highest + 1, index))
+        known = None if self._is_origin(self.place) else topic.first_behind(self.place)
+        if progress.has_lost and (self.place is None or known is not None):
             # what is said to have left must have, and no more
-            kept = self.judge.first_kept(self.machine, self.topic, time)
+            kept = self.judge.first_kept(self.machine, topic, time)
             known = kept if known is None else max(known, kept)
-        return [at for at in range(self.highest + 1, index)
+        return [at for at in range(progress.highest + 1, index)
                 if known is not None and at >= known
                 or self.expected_from is not None
-                and self.topic.event(at).begun > self.expected_from]
-
-    def _seq(self, index):
-        return f"event {self.topic.order[index]}" if index >= 0 else "nothing"
-
-    def _list(self, indexes):
-        seqs = [self.topic.order[at] for at in indexes]
-        return f"{seqs[0]}..{seqs[-1]} ({len(seqs)})" if len(seqs) > 1 else str(seqs[0])
+                and topic.event(at).begun > self.expected_from]
 
     # --- refreshes --------------------------------------------------------------------------------
 
-    def _on_refresh(self, time, reason, dropped, position, _topics=None):
+    def _on_refresh(self, time, reason, dropped, position, names=None):
         self.judge.refreshes[reason] += 1
         cause, since = self._why_needless(time, reason), self._since()
         is_of_prune = cause and reason == "gap" and self.durable.is_pruned(time)
@@ -547,7 +659,7 @@ class Hearing:
             self._complain("needless", time, f"{reason} on {self.machine}: {cause}")
         may_drop = self.judge.settings.slow_client == "refresh" and (
             reason == "overflow" or dropped is None and self._may_overflow(time))
-        durable = self.durable.on_refresh(time, reason, position, may_drop)
+        durable = self.durable.on_refresh(time, reason, position, may_drop, self._told_of(names))
         if is_of_prune:
             self.judge.coverage["refreshes for what was pruned"] += 1
             self._note_id(time, position)
@@ -560,13 +672,15 @@ class Hearing:
             self.judge.coverage["overflows"] += 1
             if not dropped and not durable or dropped is None:
                 self._complain("count", time, f"overflow without a count: {dropped}")
-        self.has_lost = reason == "gap" and self._may_be_evicted(time)
+        has_lost = reason == "gap" and self._may_be_evicted(time)
         is_placed = place_of(position) is not None and not self._is_origin(place_of(position))
         if is_placed:
-            self._on_told(time, reason, position)
-        if self.has_lost:
+            self._on_told(time, reason, position, has_lost)
+        if has_lost:
             self.judge.coverage["refreshes for what left the log"] += 1
         self._go_on_behind(time, dropped, position)
+        for progress in self.progresses.values():
+            progress.has_lost = has_lost
         self.wants_all = False
         if is_placed:  # that of a floor is the client's own, and as old as that was
             is_same = place_of(position) == self.last_place
@@ -575,29 +689,48 @@ class Hearing:
                 age = min(age, since) if age is not None else since  # further breaks may follow it
             self._set_position(time, position, age)
 
+    def _told_of(self, names):
+        """The topics that these names of a refresh stand for; None: all."""
+        return names and [topic for topic in self.record.topics if is_covered(name_of(topic), names)]
+
     def _check_count(self, time, dropped, durable):
         if durable > dropped:
             self._complain("count", time, f"{dropped} dropped, and {durable} durable ones among "
                            "them")
 
-    def _on_told(self, time, reason, position):
+    def _on_told(self, time, reason, position, has_lost):
         """A break has a place of its own, where a new name begins: it is told of once."""
         place = place_of(position)
         if reason == "gap" and place[1] == 0:
-            if place in self.breaks and not self.has_lost:
+            if place in self.breaks and not has_lost:
                 self._complain("again", time, f"told twice of the break at {position}")
             self.breaks.add(place)
 
     def _go_on_behind(self, time, dropped, position):
-        if dropped is not None and self.is_exact:
-            if self.highest + dropped < len(self.topic.order):
-                self.highest += dropped
-            else:
-                self._complain("count", time, f"{dropped} dropped are more than were published")
-            return
-        self.is_exact = False
+        if len(self.progresses) == 1 and dropped is not None:
+            progress, = self.progresses.values()
+            if progress.is_exact:
+                self._leave_out(time, dropped, progress)
+                return
+        self._note_dropped(dropped)
+        for progress in self.progresses.values():
+            progress.go_on_anywhere()
         self.expected_from = time
         self.place = place_of(position)
+
+    def _leave_out(self, time, dropped, progress):
+        if progress.highest + dropped < len(progress.topic.order):
+            progress.highest += dropped
+        else:
+            self._complain("count", time, f"{dropped} dropped are more than were published")
+
+    def _note_dropped(self, dropped):
+        if dropped is None or len(self.progresses) == 1:
+            self.drops = None
+            return
+        self.drops = self.drops or Dropped()
+        if not self.drops.add(dropped, self.progresses.values()):
+            self.drops = None
 
     def _why_needless(self, time, reason):
         """None if something justifies it."""
@@ -660,25 +793,36 @@ class Hearing:
             self.judge.overlapping(source, effect, sent, seen) for effect in ("broker", "break"))
 
     def _may_be_evicted(self, time):
-        settings = self.judge.settings
         if not self.is_at_start and self.position_age is None:
             return False
         since = self._since()
-        first = self.highest + 1 if self.is_exact else self.topic.first_since(since - self.slack)
-        published = self.topic.first_since(time) - first + self.topic.uncertain
-        published += self.judge.table.count_since(self.topic.name, since - DURABLE_SLACK, time)
-        return (published > settings.ring_capacity
-                or self.judge.bytes_between(since, time) >= settings.history_bytes)
+        known = {name: progress.first_missed(since - self.slack)
+                 for name, progress in self.progresses.items()}
+        if self.has_pattern:  # what left may have been of any topic
+            known = {name: known.get(name, topic.first_since(since - self.slack))
+                     for name, topic in self.judge.topics.items()}
+        return (self.judge.bytes_between(since, time) >= self.judge.settings.history_bytes
+                or any(self._is_pushed_out(self.judge.topics[name], first, since, time)
+                       for name, first in known.items()))
+
+    def _is_pushed_out(self, topic, first, since, time):
+        """By the topic's own events."""
+        published = topic.first_since(time) - first + topic.uncertain
+        published += self.judge.table.count_since(topic.name, since - DURABLE_SLACK, time)
+        return published > self.judge.settings.ring_capacity
 
     def _may_overflow(self, time):
-        """It did not read, or its topic alone had more within seconds than may wait for it: what it
+        """It did not read, or its topics alone had more within seconds than may wait for it: what it
         got just before was in the queue, too."""
         if self.record.is_slow:
             return True
-        recent = range(self.topic.first_since(time - 5), self.topic.first_since(time))
-        queued = sum(self.topic.event(at).size + 100 for at in recent)
-        queued += self.judge.table.bytes_since(self.topic.name, time - 5 - DURABLE_SLACK, time)
+        queued = sum(self._queued(progress.topic, time) for progress in self.progresses.values())
         return queued >= self.judge.settings.client_queue_bytes
+
+    def _queued(self, topic, time):
+        recent = range(topic.first_since(time - 5), topic.first_since(time))
+        return (sum(topic.event(at).size + 100 for at in recent)
+                + self.judge.table.bytes_since(topic.name, time - 5 - DURABLE_SLACK, time))
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -688,6 +832,8 @@ class Hearing:
             return
         time = self.record.items[-1][1]
         self.durable.on_last(time)
-        if self.highest + 1 < len(self.topic.order):
-            missing = list(range(self.highest + 1, len(self.topic.order)))
-            self._complain("deaf", time, f"never got {self._list(missing)} at the end")
+        for progress in self.progresses.values():
+            missing = range(progress.highest + 1, len(progress.topic.order))
+            if missing:
+                self._complain("deaf", time, f"never got {progress.listed(missing)} of "
+                               f"{progress.topic.name} at the end")

@@ -12,8 +12,9 @@ import time
 import psycopg2
 
 from child import Child
-from durable_publishers import (DurableHttpPublisher, DurablePublisher, Ledger,
+from durable_publishers import (NOTHING_DONE, DurableHttpPublisher, DurablePublisher, Ledger,
                                 publish_durable)
+from keys import BROADCAST, name_of, tenant_of
 from published import COMMITTED, REFUSED, UNKNOWN, Published
 from web import Connection
 
@@ -24,7 +25,12 @@ TABLE = "CREATE TABLE IF NOT EXISTS chaos_published (topic text, seq bigint)"
 NOTIFY = "SELECT pg_notify(c, p) FROM unnest(%s::text[], %s::text[]) AS t(c, p)"
 INSERT = "INSERT INTO chaos_published SELECT * FROM unnest(%s::text[], %s::bigint[])"
 WITNESS = "SELECT count(*) FROM chaos_published WHERE topic = %s AND seq = %s"
-NOTHING_PUBLISHED = b"nothing was published"
+
+
+def envelope(key, data):
+    """Of a notification."""
+    tenant = {"tenant": tenant_of(key)} if tenant_of(key) else {}
+    return json.dumps({"topic": name_of(key), "data": data, **tenant})
 
 
 class Publisher(threading.Thread):
@@ -126,7 +132,7 @@ class SqlPublisher(Publisher):
                 for _ in range(self.rng.randint(1, 4))]
 
     def transaction(self, events, is_wanted=True, pause=0.0, durable=()):
-        payloads = [json.dumps({"topic": topic, "data": data}) for topic, _, data in events]
+        payloads = [envelope(topic, data) for topic, _, data in events]
         channels = [f"topic_broadcast_{self.rng.randrange(CHANNELS)}" for _ in events]
         outcome = REFUSED
         begun = time.monotonic()
@@ -181,6 +187,8 @@ class SqlPublisher(Publisher):
 
 
 class HttpPublisher(Publisher):
+    """By the topics API where it can name the topic, else by the events API."""
+
     def __init__(self, ports, *rest):
         super().__init__(*rest)
         self.ports = ports
@@ -191,25 +199,31 @@ class HttpPublisher(Publisher):
         return 1
 
     def _publish(self, topic):
-        port = self.rng.choice(sorted(self.ports.values()))
+        port = self.ports[self.rng.choice(sorted(self.ports))][tenant_of(topic)]
         seq, data = self.draw(topic)
-        body = json.dumps({"data": data})
+        name = name_of(topic)
+        if name.isalnum() and self.rng.random() < 0.5:
+            path, body = f"/topics/{name}/events", {"data": data}
+        else:
+            to = {} if name == BROADCAST else {"topic": name}
+            path, body = "/api/sse/publish", {**to, "data": data, "text": False}
+        body = json.dumps(body)
         begun = time.monotonic()
-        self.note(topic, seq, begun, len(body), self._post(port, topic, body))
+        self.note(topic, seq, begun, len(body), self._post(port, path, body))
 
-    def _post(self, port, topic, body):
+    def _post(self, port, path, body):
         connection = self._connections.get(port) or Connection(port, seconds=15)
         self._connections[port] = connection
         try:
-            answer = connection.request("POST", f"/topics/{topic}/events", body)
+            answer = connection.request("POST", path, body)
         except (OSError, http.client.HTTPException):
             connection.close()
             del self._connections[port]
             return UNKNOWN
-        if answer.status == 200:
+        if answer.status in (200, 201):
             return COMMITTED
         time.sleep(0.02)
-        if answer.status == 503 and NOTHING_PUBLISHED in answer.body:
+        if answer.status == 503 and NOTHING_DONE in answer.body:
             return REFUSED
         self.counts[f"answered {answer.status}"] += 1
         return UNKNOWN  # ours says so, and of the web server's own answers nobody knows more
@@ -222,15 +236,21 @@ class HttpPublisher(Publisher):
                     break
 
 
+def shares(topics):
+    """Who owns which, in turn: three publish by SQL, two over HTTP. Events of one kind should come in
+    both ways."""
+    return [topics[number::5] for number in range(5)]
+
+
 def start(database_url, ports, topics, heavy, rate, durable_topics, durable_rate, seed):
-    """The process: told ("stop",) it publishes a last event everywhere, and hands over."""
+    """The process: told ("stop",) it publishes a last event everywhere, and hands over. ports:
+    {machine: {tenant: port}}"""
     def work(pipe):
         rng = random.Random(f"{seed} publishers")
         ledger = Ledger(heavy)
         mixed = durable_topics if durable_rate else []
-        shares = [topics[:5], topics[5:9], topics[9:13], topics[13:17], topics[17:]]
         publishers = []
-        for number, share in enumerate(shares):
+        for number, share in enumerate(shares(topics)):
             rest = (share, heavy, rate * len(share) / len(topics), random.Random(rng.random()))
             publishers.append(SqlPublisher(database_url, ledger, mixed, *rest) if number < 3
                               else HttpPublisher(ports, *rest))

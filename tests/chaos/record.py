@@ -10,8 +10,10 @@ of the machine, the same for all processes. Items are lists, the first element n
     first    time, id                            "event: position", if it was the connection's first id
     run      time, time, first seq, last seq, id ephemeral events, each the next number (times of
                                                  both ends, the last one's id)
+    runs     time, time, {topic: [first seq, last seq]}, id  the same of several topics; the topic
+                                                 of the last event is the last one
     durable  time, time, [ids], id               durable events (the last one's id)
-    late     time, seq                           a new event took long from its publisher to here
+    late     time, seq, topic                    a new event took long from its publisher to here
     late_durable  time, id                       the same of a durable one
     id       time, id                            a later "event: position" (the last of several)
     refresh  time, reason, dropped, id, topics   id None: the block had none; topics: None: all
@@ -22,18 +24,26 @@ of the machine, the same for all processes. Items are lists, the first element n
 
 An id that stands on an event's block is not an item: its run tells as much."""
 
-DURABLE_SECONDS = 0.5  # an item is not longer: its id tells how old the position is
+ITEM_SECONDS = 0.5  # an item is not longer, unless its events tell how old the position is
 
 
 class Record:
-    def __init__(self, number, topic, habit, topics=None, user=""):
-        """user: of a connection, a stream of the durable API; else it has one topic."""
+    def __init__(self, number, topics, habit, names=(), user="", tenant=""):
+        """topics: the keys of all that it may be sent. names: what it asked for, on a stream of the
+        events API. user: of a connection, a stream of the durable API."""
         self.number = number
-        self.topic = topic
-        self.topics = topics or [topic]
+        self.topics = topics
+        self.names = names
         self.user = user
+        self.tenant = tenant
         self.habit = habit
         self.items = []
+
+    @property
+    def what(self):
+        """For messages."""
+        what = ", ".join(self.names or self.topics) + (f" as {self.user}" if self.user else "")
+        return what + (f" in {self.tenant}" if self.tenant else "")
 
     @property
     def is_slow(self):
@@ -42,7 +52,10 @@ class Record:
     def add(self, kind, *what):
         self.items.append([kind, *what])
 
-    def add_event(self, now, seq, position):
+    def add_event(self, now, topic, seq, position):
+        if len(self.topics) > 1:
+            self._add_one_of_many(now, topic, seq, position)
+            return
         last = self.items[-1]
         if last[0] == "run" and last[4] == seq - 1:
             last[2] = now
@@ -50,9 +63,21 @@ class Record:
         else:
             self.items.append(["run", now, now, seq, seq, position])
 
+    def _add_one_of_many(self, now, topic, seq, position):
+        last = self.items[-1]
+        if last[0] == "runs" and now - last[1] < ITEM_SECONDS:
+            first, before = last[3].get(topic, (seq, seq - 1))
+            if before == seq - 1:
+                last[3].pop(topic, None)  # so that it stands last
+                last[3][topic] = [first, seq]
+                last[2] = now
+                last[4] = position
+                return
+        self.items.append(["runs", now, now, {topic: [seq, seq]}, position])
+
     def add_durable(self, now, number, position):
         last = self.items[-1]
-        if last[0] == "durable" and now - last[1] < DURABLE_SECONDS:
+        if last[0] == "durable" and now - last[1] < ITEM_SECONDS:
             last[2] = now
             last[3].append(number)
             last[4] = position
@@ -83,6 +108,10 @@ def describe(item, since):
     if kind == "run":
         start, end, first, last, *position = rest
         return f"{start - since:9.3f} events {first}..{last} until {end - since:.3f} {position}"
+    if kind == "runs":
+        start, end, ranges, position = rest
+        text = " ".join(f"{topic}:{first}..{last}" for topic, (first, last) in ranges.items())
+        return f"{start - since:9.3f} events {text} until {end - since:.3f} {position}"
     if kind == "durable":
         start, end, ids, position = rest
         return (f"{start - since:9.3f} durable {ids[0]}..{ids[-1]} ({len(ids)})"

@@ -22,7 +22,8 @@ def wanted(chaos):
     return {"LISTEN lost", "handlers too slow", "handlers resumed", "cut in a replay",
             "replays over 64 KiB", "refreshes for what left the log", "evictions under a replay",
             "durable, replayed from the table", "refreshes for what was pruned",
-            "overflows" if is_told else "slow clients ended"}
+            *(["overflows", "drops of several topics, counted"] if is_told
+              else ["slow clients ended"])}
 
 
 def tell_counts(chaos, results, judge):
@@ -64,7 +65,7 @@ def tell_violations(chaos, violations):
         print(f"    faults around: {faults_around(chaos, violation.time) or 'none'}")
         if violation.record is not None:
             record = violation.record
-            print(f"    client {record.number} ({record.habit}) of {record.topic}:")
+            print(f"    client {record.number} ({record.habit}) of {record.what}:")
             print(record.around(violation.index, chaos.began))
     return kinds
 
@@ -74,7 +75,7 @@ def keep(chaos, results, judge):
     directory = chaos.world.machines["A"].directory
     with open(directory / "records.txt", "w", encoding="utf-8") as out:
         for record in judge.records:
-            out.write(f"--- client {record.number} ({record.habit}) of {record.topic}\n"
+            out.write(f"--- client {record.number} ({record.habit}) of {record.what}\n"
                       f"{record.text(chaos.began)}\n")
     with open(directory / "run.pickle", "wb") as out:
         pickle.dump((chaos.published, results, chaos.windows, chaos.world.settings, chaos.began,

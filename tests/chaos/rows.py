@@ -59,6 +59,16 @@ class Table:
         note = self.notes.get(row.number)
         return note.begun if note else 0.0
 
+    def done(self, row):
+        """When it was committed at the latest."""
+        note = self.notes.get(row.number)
+        return note.done if note else self.begun(row)
+
+    def note_of(self, number):
+        """What its publisher knows of the row with this id; None if there is none."""
+        row = self.by_id.get(number)
+        return self.notes.get(row.number) if row else None
+
     def between(self, topic, low, high=None):
         """The rows of the topic behind one id and up to another."""
         ids = self._ids.get(topic, [])

@@ -4,6 +4,7 @@ topic with an event every second, number n committed at second n."""
 import pytest
 
 from judge import Judge, Seen, Settings, Window
+from keys import is_covered
 from published import COMMITTED, REFUSED, UNKNOWN, Published
 from record import Record
 
@@ -21,7 +22,7 @@ def published(count, size=100, **outcomes):
 
 
 def record(*items, habit="steady"):
-    new = Record(1, "t00", habit)
+    new = Record(1, ["t00"], habit)
     new.items = [list(item) for item in items]
     return new
 
@@ -335,12 +336,22 @@ def test_a_break_may_look_like_what_left_the_log():
 
 def test_what_a_transaction_of_many_pushed_out():
     """It begins with the event that the client has, and is too much for the log."""
-    events = {"t00": [Published(seq, 0.0 if seq < 4 else 1.0, 1.1, 100) for seq in range(9)]}
+    events = {"t00": [Published(seq, *((0.0, 0.1) if seq < 4 else (1.0, 1.1)), 100) for seq in range(9)]}
     gap = ("refresh", 2.0, "gap", None, at(6))
     got = record(*FRESH, run(0, 3), ("run", 1.1, 1.1, 4, 4), *resumed(1.2, at(6)),
                  ("first", 2.0, at(6)), gap, ("run", 2.0, 2.0, 7, 8))
     assert kinds(events, got, history_bytes=3000) == []
     assert kinds(events, got, history_bytes=4000) == ["needless"]
+
+
+def test_what_was_begun_before_and_committed_later():
+    """It comes into the log behind the position."""
+    events = {**published(9), "t01": [Published(0, 0.2, 6.0, 3000)]}
+    seen = Seen(places={(MARKER, seq + 1): ("t00", seq) for seq in range(9)})
+    gap = ("refresh", 7.2, "gap", None, at(2))
+    assert kinds(events, away(5, gap), history_bytes=5000, seen=seen) == []
+    events["t01"] = [Published(0, 0.2, 0.5, 3000)]
+    assert kinds(events, away(5, gap), history_bytes=5000, seen=seen) == ["needless", "short"]
 
 
 # --- positions of the other machine ---------------------------------------------------------------
@@ -430,14 +441,122 @@ def test_refused_and_close():
 
 
 def test_an_event_that_took_seconds():
-    late = record(*FRESH, run(0, 3), ("run", 8, 8, 4, 8), ("late", 8, 4))
+    late = record(*FRESH, run(0, 3), ("run", 8, 8, 4, 8), ("late", 8, 4, "t00"))
     assert kinds(published(9), late) == ["late"]
     assert kinds(published(9), late, windows=[fault("stall", 4, 7)]) == []
     replayed = record(*FRESH, run(0, 3), *resumed(4, at(4)), ("end", 4.1, "left"),
                       ("open", 7.9, "A", at(4)), ("first", 8, at(4)), ("run", 8, 8, 4, 8),
-                      ("late", 8, 4))
+                      ("late", 8, 4, "t00"))
     assert kinds(published(9), replayed) == []
+
+
+def test_what_comes_while_a_stream_is_replayed_may_take_as_long():
+    def late(opened, *some):
+        return record(*FRESH, run(0, 1), *resumed(opened, at(2)), *some,
+                      ("run", 8, 8, 3 if some else 2, 4), ("late", 8, 4, "t00"), run(5, 8))
+    assert kinds(published(9), late(3)) == []
+    assert kinds(published(9), late(3, run(2, 2))) == ["late"], "it had come to the head"
+    assert kinds(published(9), late(-3)) == ["late"], "that is no replay any more"
 
 
 def test_what_a_client_could_not_read():
     assert kinds(published(9), record(*FRESH, run(0, 8), ("bad", 8.5, "line 'junk'"))) == ["bad"]
+
+
+# --- several topics -------------------------------------------------------------------------------
+
+TWO = {"t00": published(9)["t00"], "o.00": published(9)["t00"], "*": [], "t09": published(9)["t00"]}
+
+
+def listener(*items, names=("t00", "o.*"), habit="steady"):
+    """Of t00 and o.00. There is also t09, which is none of its topics."""
+    new = Record(1, ["t00", "o.00", "*"], habit, list(names))
+    new.items = [list(item) for item in items]
+    return new
+
+
+def runs(when=8.02, position=None, **ranges):
+    ranges = {{"t": "t00", "o": "o.00"}[topic]: list(both) for topic, both in ranges.items()}
+    return ("runs", when, when, ranges, position)
+
+
+def test_each_of_several_topics_is_held_to_the_rules():
+    assert kinds(TWO, listener(*FRESH, runs(t=(0, 4), o=(0, 3)), runs(o=(4, 8), t=(5, 8)))) == []
+    assert kinds(TWO, listener(*FRESH, runs(t=(0, 4), o=(0, 3)), runs(o=(5, 8), t=(5, 8)))) == ["short"]
+    assert kinds(TWO, listener(*FRESH, runs(t=(0, 4), o=(0, 8)), runs(t=(4, 8)))) == ["twice"]
+    assert kinds(TWO, listener(*FRESH, runs(t=(0, 4), o=(0, 8)), runs(t=(3, 3)), runs(t=(5, 8)))) == [
+        "disorder"]
+    assert kinds(TWO, listener(*FRESH, runs(t=(0, 8), o=(0, 6)))) == ["deaf"]
+    assert kinds(TWO, listener(*FRESH, runs(t=(0, 8)))) == ["deaf"]
+
+
+def test_a_record_of_several_topics():
+    new = Record(1, ["t00", "o.00"], "steady", ["*"])
+    new.add("open", 0.0, "A", None)
+    for now, topic, seq in ((1, "t00", 0), (1.1, "o.00", 7), (1.2, "t00", 1), (1.6, "t00", 2),
+                            (1.7, "t00", 4), (1.8, "o.00", 8), (1.9, "t00", 4)):
+        new.add_event(now, topic, seq, at(seq))
+    assert [item[3:] for item in new.items[1:]] == [
+        [{"o.00": [7, 7], "t00": [0, 1]}, at(1)], [{"t00": [2, 2]}, at(2)],
+        [{"t00": [4, 4], "o.00": [8, 8]}, at(8)], [{"t00": [4, 4]}, at(4)]]
+    assert [item[1:3] for item in new.items[1:3]] == [[1, 1.2], [1.6, 1.6]]
+
+
+def test_a_broadcast_is_due_to_everybody_who_listens():
+    known = {**TWO, "*": published(9)["t00"]}
+    got = listener(*FRESH, runs(t=(0, 8), o=(0, 8)))
+    assert kinds(known, got) == ["deaf"]
+    got.items.append(["runs", 8.1, 8.1, {"*": [0, 8]}, None])
+    assert kinds(known, got) == []
+
+
+def test_dropped_is_the_sum_of_all_topics():
+    def slow(*dropped, between=()):
+        told = [("refresh", 5 + n / 10, "overflow", count, at(7)) for n, count in enumerate(dropped)]
+        return listener(*FRESH, runs(2.02, t=(0, 2), o=(0, 3)), *told, *between,
+                        runs(t=(6, 8)), runs(o=(5, 8)), habit="slow")
+    assert kinds(TWO, slow(4)) == []
+    assert kinds(TWO, slow(1, 3)) == []
+    for wrong in ((3,), (5,), (1, 2)):
+        assert kinds(TWO, slow(*wrong)) == ["count"]
+    assert kinds(TWO, slow(5, between=[("refresh", 5.5, "gap", None, at(0, OTHER))]),
+                 windows=[BROKE]) == [], "who was not told a number says nothing"
+
+
+def test_what_is_behind_a_refresh_is_due_in_each_topic():
+    gap = ("refresh", 4.5, "gap", None, at(9))
+    some = runs(2.02, t=(0, 2), o=(0, 3))
+    assert kinds(TWO, listener(*FRESH, some, gap, runs(t=(5, 8), o=(5, 8))), windows=[BROKE]) == []
+    assert kinds(TWO, listener(*FRESH, some, gap, runs(t=(5, 8), o=(6, 8))), windows=[BROKE]) == [
+        "short"]
+    seen = Seen(places={(MARKER, 10): ("o.00", 4)})
+    assert kinds(TWO, listener(*FRESH, some, gap, runs(t=(5, 8), o=(5, 8))), windows=[BROKE],
+                 seen=seen) == ["short"]
+
+
+def test_what_left_the_log_of_another_topic_counts_for_a_pattern():
+    known = {**TWO, "t00": [], "o.00": TWO["o.00"][:3], "t09": TWO["t09"]}
+    told = [("refresh", 7.2, "gap", None, at(2))]
+
+    def back(*names):
+        return listener(*FRESH, runs(1.02, at(2), o=(0, 1)), *resumed(1.5, at(2)), *told,
+                        runs(7.2, o=(2, 2)), names=names)
+    assert kinds(known, back("t00", "o.*"), ring_capacity=3) == []
+    assert kinds(known, back(), ring_capacity=3) == []
+    assert kinds(known, back("t00", "o.00"), ring_capacity=3) == ["needless"]
+    assert kinds(known, back("t00", "o.*"), ring_capacity=9) == ["needless"]
+
+
+def test_an_event_of_several_topics_of_which_the_outcome_is_unknown():
+    known = {**TWO, "o.00": published(9, e4=UNKNOWN)["t00"]}
+    with_it = listener(*FRESH, runs(t=(0, 8), o=(0, 8)))
+    without = listener(*FRESH, runs(t=(0, 8), o=(0, 3)), runs(o=(5, 8)))
+    assert kinds(known, with_it) == kinds(known, without) == []
+    assert kinds(known, with_it, with_it, without) == ["short"]
+
+
+@pytest.mark.parametrize("names, covered", [
+    (["o.*"], ["o.00", "o.1"]), (["*"], ["o.00", "o.1", "t00"]), (["o.00", "o.*"], ["o.00", "o.1"]),
+    (["o*0", "o."], [])])
+def test_what_names_cover(names, covered):
+    assert [name for name in ("o.00", "o.1", "t00", "*") if is_covered(name, names)] == covered

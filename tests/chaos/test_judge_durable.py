@@ -30,7 +30,7 @@ def ephemeral(count=0):
 
 
 def record(*items, habit="steady", user="", topics=None):
-    new = Record(1, "t00", habit, topics, user)
+    new = Record(1, topics or ["t00"], habit, user=user)
     new.items = [list(item) for item in items]
     return new
 
@@ -140,7 +140,7 @@ def test_late():
 
 
 def test_who_cannot_read_the_table_is_no_excuse_for_ephemeral_events():
-    late = record(*FRESH, rows(10, 18), ("run", 8, 8, 4, 8), ("late", 8, 4))
+    late = record(*FRESH, rows(10, 18), ("run", 8, 8, 4, 8), ("late", 8, 4, "t00"))
     events = ephemeral(9)
     got = record(*FRESH, ("run", 0.6, 3.6, 0, 3), *late.items[2:])
     assert kinds(table(), got, published=events, windows=[fault("table", 4, 7)]) == ["late"]

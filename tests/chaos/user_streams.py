@@ -120,8 +120,7 @@ class ConnectionHearing:
                                f"{begun - self.lost[row.topic][1]:.3f} s after it was unsubscribed")
 
     def _on_late_durable(self, time, number):
-        row = self.judge.table.by_id.get(number)
-        note = self.judge.table.notes.get(row.number) if row else None
+        note = self.judge.table.note_of(number)
         if note is None or note.outcome != COMMITTED or self.record.is_slow \
                 or note.done < self.opened or time - note.done < LATE:
             return

@@ -16,8 +16,10 @@ import program
 import schema
 import web
 from cluster import Cluster
+from keys import name_of, tenant_of
 from rows import Row
 from deployment import Deployment
+from program import Program
 
 STREAMS = 2      # handlers on each machine
 CANARY_TIMEOUT = 2.0  # a busy machine may stand still for half of it, and nothing is lost
@@ -38,7 +40,7 @@ CREATE INDEX ON chaos_durable (id);
 CREATE FUNCTION chaos_committed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO public.chaos_durable
-    SELECT id, topic, split_part(data #>> '{}', ' ', 2)::bigint, bytes FROM rows;
+    SELECT id, CASE tenant WHEN '' THEN topic ELSE tenant || '/' || topic END, split_part(data #>> '{}', ' ', 2)::bigint, bytes FROM rows;
     RETURN NULL;
 END $$;
 CREATE TRIGGER chaos_committed AFTER INSERT ON pgsse.events REFERENCING NEW TABLE AS rows
@@ -75,9 +77,37 @@ def known_settings(settings):
 
 
 class Machine(Deployment):
-    def __init__(self, name, database_url, settings):
+    """Each further tenant has a lighttpd of its own, which says who it is."""
+
+    def __init__(self, name, database_url, settings, tenants):
         super().__init__(f"{database_url} application_name=machine-{name}", **settings)
         self.name = name
+        self.ports = {}  # {tenant: port}
+        self.lighttpds = []
+        self._tenants = tenants
+
+    def start_lighttpd(self, handlers=1):
+        super().start_lighttpd(handlers)
+        self.ports[""] = self.port
+        self.lighttpds.append(self.lighttpd)
+        text = self.path("lighttpd.conf").read_text()
+        for tenant in self._tenants:
+            if tenant:
+                self._start_lighttpd_of(tenant, text)
+
+    def _start_lighttpd_of(self, tenant, text):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.ports[tenant] = port = probe.getsockname()[1]
+        text = text.replace(f"server.port = {self.port}", f"server.port = {port}")
+        text = text.replace('("mod_fastcgi")', '("mod_setenv", "mod_fastcgi")')
+        text = text.replace("lighttpd-errors.log", f"lighttpd-{tenant}-errors.log")
+        conf = self.path(f"lighttpd-{tenant}.conf")
+        conf.write_text(f'{text}setenv.set-environment = ("PGSSE_TENANT" => "{tenant}")\n')
+        new = self._started(Program("lighttpd", [program.tool("lighttpd"), "-D", "-f", conf],
+                                    self.path(f"lighttpd-{tenant}.log")))
+        new.expected = self.lighttpd.expected
+        self.lighttpds.append(new)
 
     def logged(self, name, text):
         """How often programs of that name said this."""
@@ -108,16 +138,18 @@ class Machine(Deployment):
         """Programs that nobody ended, and that run no more."""
         return [one for one in self.programs
                 if not one.is_running() and one.process.returncode not in one.expected
-                or one in (self.broker, self.publisher, self.lighttpd, *self.streams)
+                or one in (self.broker, self.publisher, *self.lighttpds, *self.streams)
                 and not one.is_running()]
 
 
 class World:
-    def __init__(self, settings):
+    def __init__(self, settings, tenants):
+        """tenants: "" is always one."""
         self.cluster = Cluster()
         self.database = self.cluster.create_database()
         self.settings = known_settings(settings)
-        self.machines = {name: Machine(name, self.database.url, self.settings) for name in "AB"}
+        self.machines = {name: Machine(name, self.database.url, self.settings, tenants)
+                         for name in "AB"}
         self.stopped = set()  # pids that a fault has frozen
         self.volatile = []    # (user, channel): subscriptions that are to end
         self.unsubscribed = {}  # (user, channel): (begun, done)
@@ -133,7 +165,8 @@ class World:
 
     @property
     def ports(self):
-        return {name: machine.port for name, machine in self.machines.items()}
+        """{machine: {tenant: port}}"""
+        return {name: machine.ports for name, machine in self.machines.items()}
 
     def dead(self):
         """What has died of itself, as text."""
@@ -144,7 +177,8 @@ class World:
         """users: {user: (channels, those that stay subscribed)}"""
         for user, (channels, stable) in users.items():
             for channel in channels:
-                self.database.execute("SELECT pgsse.subscribe(%s, %s)", (user, channel))
+                self.database.execute("SELECT pgsse.subscribe(%s, %s, %s)",
+                                      (user, name_of(channel), tenant_of(channel)))
                 if channel not in stable:
                     self.volatile.append((user, channel))
         rng.shuffle(self.volatile)
@@ -152,13 +186,15 @@ class World:
     def unsubscribe(self, machine, user, channel):
         """Over HTTP; False if that cannot be known to have been done."""
         with contextlib.suppress(OSError, http.client.HTTPException):
-            answer = web.request(self.ports[machine], "POST", "/api/events/channels/unsubscribe",
-                                 json.dumps({"userId": user, "channel": channel}), seconds=5)
+            answer = web.request(self.ports[machine][tenant_of(channel)], "POST",
+                                 "/api/events/channels/unsubscribe",
+                                 json.dumps({"userId": user, "channel": name_of(channel)}), seconds=5)
             return answer.status == 200
         return False
 
     def rows(self):
         """Every durable event that was ever committed."""
+        self.execute("SELECT 1")  # here it shows if a fault has cut the connection
         clock = time.time() - time.monotonic()
         return [Row(number, topic, event, size, None if removed is None else removed - clock)
                 for number, topic, event, size, removed in self.database.execute(ROWS)]
