@@ -5,9 +5,9 @@
  * source. One call writes all that waits, as far as the socket takes it.
  *
  * From output_start_gzip on all content is one gzip stream. Own bytes are a draft until they are
- * written, or the client leaves its feed: then they become a block. Since the next frame of the feed
- * may refer to the last ones, own bytes end the attachment: the client is a newcomer of the feed's
- * gzip_group, and is attached again where a reset is. */
+ * written, or a copy of a frame or the end follows them: then they become a block. Since the next
+ * frame of the feed may refer to the last ones, own bytes end the attachment: the client is a
+ * newcomer of the feed's gzip_group, and is attached again where a reset is. */
 #pragma once
 
 #include "buf.h"
