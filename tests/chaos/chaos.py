@@ -18,7 +18,7 @@ import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration"))
 
-import clients  # noqa: E402
+import crowd  # noqa: E402
 import faults  # noqa: E402
 import publishers  # noqa: E402
 import report  # noqa: E402
@@ -104,7 +104,7 @@ class Chaos:
         self.world.database.execute(publishers.TABLE)
         plan = self._plan()
         for number in range(CROWDS):
-            self.crowds.append(clients.start(f"clients {number}", self.world.ports,
+            self.crowds.append(crowd.start(f"clients {number}", self.world.ports,
                                              plan[number::CROWDS], self.seed))
         self.publishers = publishers.start(self.world.database.url, self.world.ports,
                                            self.keys(TOPICS, GROUP, QUICK, [BROADCAST]), self.keys(HEAVY),
@@ -127,13 +127,13 @@ class Chaos:
             return [key for key in self.keys(*lists) if tenant_of(key) == tenant]
         connections = round(count * self.arguments.connections)
         listeners = round(count * self.arguments.listeners)
-        plan = clients.plan(rng, first, count - connections - listeners, keys(TOPICS, DURABLE),
+        plan = crowd.plan(rng, first, count - connections - listeners, keys(TOPICS, DURABLE),
                             [key for key in keys(HEAVY) if name_of(key).isalnum()])
-        plan += clients.plan_listeners(rng, first + len(plan), listeners,
+        plan += crowd.plan_listeners(rng, first + len(plan), listeners,
                                        keys(TOPICS, GROUP, QUICK, DURABLE), GROUPS, OVERFLOWS)
-        users = clients.plan_users(rng, USERS, keys(SHARED, DURABLE))
+        users = crowd.plan_users(rng, USERS, keys(SHARED, DURABLE))
         self.world.subscribe(users, rng)
-        return plan + clients.plan_connections(rng, first + len(plan), connections, users, keys(HEAVY))
+        return plan + crowd.plan_connections(rng, first + len(plan), connections, users, keys(HEAVY))
 
     def _shake(self):
         end = time.monotonic() + self.arguments.seconds
@@ -157,11 +157,11 @@ class Chaos:
     def _calm(self):
         """Nothing goes wrong any more: everybody stays, and gets the last event."""
         time.sleep(2)
-        for crowd in self.crowds:
-            crowd.tell("settle")
-        for crowd in self.crowds:
-            if crowd.hear(SETTLE_SECONDS) is None:
-                self.world.problems.append(f"{crowd.name}: not everybody has a stream after "
+        for one in self.crowds:
+            one.tell("settle")
+        for one in self.crowds:
+            if one.hear(SETTLE_SECONDS) is None:
+                self.world.problems.append(f"{one.name}: not everybody has a stream after "
                                            f"{SETTLE_SECONDS} s without faults")
 
     def _collect(self):
@@ -171,13 +171,13 @@ class Chaos:
         goal = {topic: (max((event.seq for event in events if event.outcome == "committed"),
                             default=-1), self.table.last_id(topic))
                 for topic, events in self.published["published"].items()}
-        for crowd in self.crowds:
-            crowd.tell("goal", goal)
+        for one in self.crowds:
+            one.tell("goal", goal)
         deadline = time.monotonic() + SETTLE_SECONDS
-        for crowd in self.crowds:
-            crowd.hear(deadline - time.monotonic())  # who got none is found by the judge
-            crowd.tell("end")
-        return [crowd.result(60) for crowd in self.crowds]
+        for one in self.crowds:
+            one.hear(deadline - time.monotonic())  # who got none is found by the judge
+            one.tell("end")
+        return [one.result(60) for one in self.crowds]
 
     def count_coverage(self, results, judge):
         """What a run is there for, as far as its records and the programs' logs say."""

@@ -6,12 +6,12 @@ import types
 
 import pytest
 
-from clients import Listener, Planned
+from crowd import Listener, Planned
 
 MARKER = "aaaaaaaaaaaaa"
 
 
-def crowd():
+def a_crowd():
     return types.SimpleNamespace(ports={"A": {"": 0, "b": 0}}, counts=collections.Counter(), places={},
                                  markers={}, durable={}, is_settling=False)
 
@@ -19,7 +19,7 @@ def crowd():
 def listener(shared=None, number=0, tenant=""):
     """Of o.00 and o.01, and of broadcasts. An odd number asks for with_topic."""
     keys = [tenant + name for name in ("o.00", "o.01", "*")]
-    new = Listener(shared or crowd(), Planned(number, keys, "steady", ["o.*", "o.00"]),
+    new = Listener(shared or a_crowd(), Planned(number, keys, "steady", ["o.*", "o.00"]),
                    random.Random(1))
     new.record.add("open", 0.0, "A", None)
     return new
@@ -62,6 +62,6 @@ def test_an_event_says_its_topic_if_that_was_asked():
 def test_one_order_for_everybody():
     assert len(wrong(listener(), block("o.00", 2), block("o.01", 1))) == 1
     assert len(wrong(listener(), block("o.00", 2), block("o.00", 2))) >= 1
-    shared = crowd()
+    shared = a_crowd()
     assert wrong(listener(shared), block("o.00", 1), block("o.01", 2)) == []
     assert len(wrong(listener(shared), block("o.01", 1))) == 1
