@@ -111,11 +111,18 @@ static bool is_at_break(const struct walk *walk) {
     return next != NULL && next->kind == ENTRY_BREAK;
 }
 
+/* While pages of the table are read, the log goes on dropping events that the walk has not reached.
+ * To tell each of these losses would be a refresh with each page. Only the first is told; the others
+ * are told together before the log is read. */
+static bool is_told_later(const struct walk *walk, const struct walk_name *name) {
+    return walk->turn.stage == WALK_LOSSES && walk->turn.is_paging && *name->losses_told > 0;
+}
+
 /* If a break comes next, its refresh tells a handler of what was dropped, too. (A client's reader
  * makes one refresh of both.) */
 static bool next_loss(struct walk *walk, struct walk_step *step) {
     struct walk_name *name = &walk->turn.name;
-    while (name->topic == NULL || !is_loss(walk, name)) {
+    while (name->topic == NULL || !is_loss(walk, name) || is_told_later(walk, name)) {
         if (!next_name(walk, name)) {
             return false;
         }
@@ -438,7 +445,7 @@ void walk_end(struct walk *walk) {
 }
 
 void walk_begin_turn(struct walk *walk) {
-    walk->turn = (struct walk_turn){0};
+    walk->turn = (struct walk_turn){.is_paging = needs_page(walk)};
 }
 
 /* False: this part of the turn has nothing more. */
@@ -450,6 +457,8 @@ static bool next_of_stage(struct walk *walk, bool has_room, struct walk_step *st
         return next_loss(walk, step);
     case WALK_PAGES:
         return next_of_table(walk, has_room, step);
+    case WALK_LATE_LOSSES:
+        return walk->turn.is_paging && next_loss(walk, step);
     case WALK_LATE_GAPS:
         return !is_of_client(walk) && next_open_gap(walk, step);
     case WALK_LOG:
@@ -462,6 +471,7 @@ static bool next_of_stage(struct walk *walk, bool has_room, struct walk_step *st
 enum walk_kind walk_next(struct walk *walk, bool has_room, struct walk_step *step) {
     while (!next_of_stage(walk, has_room, step)) {
         walk->turn.stage++;
+        walk->turn.name = (struct walk_name){0};
     }
     return step->kind;
 }

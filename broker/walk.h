@@ -9,10 +9,11 @@
  *   2. ephemeral events that the log has dropped: a GAP for each name that has lost some
  *   3. pages of the table, while durable events of the names are not in the log: first a GAP for
  *      each gap that the page shows, then its events
- *   4. a handler's: what a client is told first. (All that is told to a client before its next event
+ *   4. ephemeral events that the log has dropped while pages were read
+ *   5. a handler's: what a client is told first. (All that is told to a client before its next event
  *      makes one refresh. A handler's refreshes are told one by one.)
- *   5. the log: events and breaks, in their order
- *   6. the HEAD
+ *   6. the log: events and breaks, in their order
+ *   7. the HEAD
  *
  * The log may drop entries between two turns, so each turn begins with the first again. A walk has a
  * cursor, and pins neither entries of the log nor pages of the table. It remembers what it has told,
@@ -63,12 +64,20 @@ struct walk_name {
     uint64_t *losses_told;     /* see history_losses */
 };
 
-enum walk_stage { WALK_EARLY_GAPS, WALK_LOSSES, WALK_PAGES, WALK_LATE_GAPS, WALK_LOG };
+enum walk_stage {
+    WALK_EARLY_GAPS,
+    WALK_LOSSES,
+    WALK_PAGES,
+    WALK_LATE_LOSSES,
+    WALK_LATE_GAPS,
+    WALK_LOG
+};
 
 /* Where it is in this turn. */
 struct walk_turn {
     enum walk_stage stage;
-    struct walk_name name;         /* LOSSES */
+    bool is_paging;                /* it began with pages of the table to be read */
+    struct walk_name name;         /* LOSSES, LATE_LOSSES */
     const struct table_page *page; /* PAGES: its events are under way; else NULL */
     size_t page_gap;               /* the page's gaps before this one were told */
     bool has_told_gaps;            /* all of them */

@@ -397,6 +397,46 @@ static void test_gaps_of_pages(void **state) {
     leave();
 }
 
+/* Two events of b, of which the log keeps one. */
+static void lose_one(unsigned number) {
+    rig_publish("b", number);
+    rig_publish("b", number + 1);
+    walk_begin_turn(&reader.walk);
+}
+
+/* While pages are read, the log drops events again and again. That is told with the first page, and
+ * once more before the log is read. */
+static void test_losses_while_pages_are_read(void **state) {
+    static const bool is_for_handler[] = {false, true};
+    for (size_t i = 0; i < length_of(is_for_handler); i++) {
+        database_clear(1);
+        for (unsigned number = 2; number < 8; number++) {
+            (void)database_store("a", number, 0);
+        }
+        database.page_rows = 2;
+        table_rig_begin_with(RIG_HISTORY_BYTES, 1);
+        struct position start = table_rig_position();
+        start.durable = 1;
+        connect_for("*", NULL);
+        if (is_for_handler[i]) {
+            begin_for_handler(start);
+        } else {
+            begin_for_client(start, "*", NULL);
+        }
+        expect_steps("W");
+        fake_settle();
+        lose_one(101);
+        expect_steps("G(*)@1/0 D2@2/0 D3@3/0 W");
+        fake_settle();
+        lose_one(103);
+        expect_steps("D4@4/0 D5@5/0 W");
+        fake_settle();
+        lose_one(105);
+        expect_steps("D6@6/0 D7@7/0 G(*)@7/0 E106!@7/6 H@7/6");
+        leave();
+    }
+}
+
 /* A handler's pages have the events of all topics. */
 static void test_rows_of_other_topics(void **state) {
     struct position start = table_begin("abbac");
@@ -505,6 +545,7 @@ static void test_another_table(void **state) {
 RUN_TESTS(TEST(test_positions), TEST(test_positions_never_move_back), TEST(test_order_of_a_turn),
           TEST(test_losses_before_a_break), TEST(test_without_room), TEST(test_stops_waiting),
           TEST(test_backlog), TEST(test_pauses), TEST(test_topic_that_leaves),
-          TEST(test_gaps_of_pages), TEST(test_rows_of_other_topics),
-          TEST(test_gap_after_an_event_is_told_again), TEST(test_gaps_of_the_reading_under_way),
-          TEST(test_memory_of_a_client_is_bounded), TEST(test_another_table))
+          TEST(test_gaps_of_pages), TEST(test_losses_while_pages_are_read),
+          TEST(test_rows_of_other_topics), TEST(test_gap_after_an_event_is_told_again),
+          TEST(test_gaps_of_the_reading_under_way), TEST(test_memory_of_a_client_is_bounded),
+          TEST(test_another_table))
