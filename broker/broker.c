@@ -69,7 +69,11 @@ static void broker_publish(struct broker *broker, const struct event *event, enu
     struct cursor at = journal_cursor(journal);
     bool is_wanted = topic->subscribers > 0 || journal->topics.patterns.count > 0;
     struct payload *frame = frame_of(event, kind == ENTRY_DURABLE, &position);
-    history_add(&journal->history, kind, topic, &at, frame);
+    if (event->is_live_only) {
+        topics_settle(&journal->topics, topic);
+    } else {
+        history_add(&journal->history, kind, topic, &at, frame);
+    }
     if (is_wanted) {
         fan_out(broker, event->topic, frame);
     }
@@ -170,7 +174,8 @@ static void hear_forge(struct broker *broker, const char *channel, struct slice 
     struct event event;
     const char *reason;
     (void)table_ask_reading(&broker->journal.table);
-    if (event_parse_forge(&broker->parser, text, &event, &reason)) {
+    if (event_parse_forge(&broker->parser, text, broker->config->forge_control != 0, &event,
+                          &reason)) {
         broker_publish(broker, &event, ENTRY_EPHEMERAL);
     } else {
         note_bad(broker, channel, reason);

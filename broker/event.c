@@ -10,22 +10,35 @@ struct members {
     struct json_value topic, data, event, id, retry, comment, text, tenant;
 };
 
-static void collect(struct slice object, struct members *members) {
-    const struct {
-        const char *name;
-        struct json_value *place;
-    } known[] = {
-        {"topic", &members->topic}, {"data", &members->data},     {"event", &members->event},
-        {"id", &members->id},       {"retry", &members->retry},   {"comment", &members->comment},
-        {"text", &members->text},   {"tenant", &members->tenant},
-    };
+struct member_name {
+    const char *name;
+    size_t place; /* in struct members */
+};
+
+#define MEMBER(name, member) \
+    { name, offsetof(struct members, member) }
+
+static const struct member_name envelope_names[] = {
+    MEMBER("topic", topic), MEMBER("data", data),    MEMBER("event", event),
+    MEMBER("id", id),       MEMBER("retry", retry),  MEMBER("comment", comment),
+    MEMBER("text", text),   MEMBER("tenant", tenant)};
+
+/* The members of the envelope that they stand for. */
+static const struct member_name forge_names[] = {MEMBER("channel", topic),
+                                                 MEMBER("tenant_id", tenant),
+                                                 MEMBER("payload", data), MEMBER("type", event)};
+static const struct member_name recheck_names[] = {MEMBER("recheck", topic),
+                                                   MEMBER("tenant", tenant)};
+
+static void collect(struct slice object, const struct member_name *names, size_t count,
+                    struct members *members) {
     struct json_members iterator = {.object = object};
     struct json_value key;
     struct json_value value;
     while (json_next_member(&iterator, &key, &value)) {
-        for (size_t i = 0; i < length_of(known); i++) {
-            if (json_string_is(key, known[i].name)) {
-                *known[i].place = value;
+        for (size_t i = 0; i < count; i++) {
+            if (json_string_is(key, names[i].name)) {
+                memcpy((char *)members + names[i].place, &value, sizeof value);
             }
         }
     }
@@ -79,13 +92,17 @@ static bool check_names(struct event_parser *parser, const char **reason) {
         *reason = bad_type;
         return false;
     }
-    if (event_type_is_reserved(buf_slice(&parser->type))) {
-        *reason = reserved_type;
-        return false;
-    }
     if (parser->publisher_id.length > 0 &&
         !publisher_id_is_valid(buf_slice(&parser->publisher_id))) {
         *reason = bad_id;
+        return false;
+    }
+    return true;
+}
+
+static bool check_type(const struct event_parser *parser, const char **reason) {
+    if (event_type_is_reserved(buf_slice(&parser->type))) {
+        *reason = reserved_type;
         return false;
     }
     return true;
@@ -147,7 +164,8 @@ static bool read_data(struct event_parser *parser, const struct members *members
     return true;
 }
 
-static bool parse_object(struct slice text, struct members *members, const char **reason) {
+static bool parse_object(struct slice text, const struct member_name *names, size_t count,
+                         struct members *members, const char **reason) {
     struct json_value document;
     struct json_error error;
     if (text.length > EVENT_BYTES_MAX) {
@@ -162,7 +180,7 @@ static bool parse_object(struct slice text, struct members *members, const char 
         *reason = "not a JSON object";
         return false;
     }
-    collect(document.text, members);
+    collect(document.text, names, count, members);
     return true;
 }
 
@@ -174,6 +192,8 @@ static void build(struct event_parser *parser, struct sse_event *sse, struct eve
     event->id_at = sse_event_body(&parser->body, sse);
     event->body = buf_slice(&parser->body);
     event->topic = parser->key;
+    event->is_text = false;
+    event->is_live_only = false;
     event->publisher_id = buf_slice(&parser->publisher_id);
 }
 
@@ -186,7 +206,8 @@ bool event_parse(struct event_parser *parser, struct slice text, struct event *e
                  const char **reason) {
     struct members members = {0};
     struct sse_event sse = {0};
-    if (!parse_object(text, &members, reason) || !read_names(parser, &members, reason) ||
+    if (!parse_object(text, envelope_names, length_of(envelope_names), &members, reason) ||
+        !read_names(parser, &members, reason) || !check_type(parser, reason) ||
         !read_retry(&members, &sse, reason) || !read_data(parser, &members, reason)) {
         return false;
     }
@@ -195,48 +216,34 @@ bool event_parse(struct event_parser *parser, struct slice text, struct event *e
     return true;
 }
 
-/* In the order of the struct of the envelope's members that they stand for. */
-static bool parse_forge_object(struct slice text, struct members *members, const char **reason) {
-    struct json_value document;
-    struct json_error error;
-    struct json_value key;
-    struct json_value value;
-    if (text.length > EVENT_BYTES_MAX || !json_parse(text, &document, &error) ||
-        document.type != JSON_OBJECT) {
-        *reason = "not a JSON object";
-        return false;
-    }
-    struct json_members iterator = {.object = document.text};
-    while (json_next_member(&iterator, &key, &value)) {
-        if (json_string_is(key, "channel")) {
-            members->topic = value;
-        } else if (json_string_is(key, "tenant_id")) {
-            members->tenant = value;
-        } else if (json_string_is(key, "payload")) {
-            members->data = value;
-        } else if (json_string_is(key, "type")) {
-            members->event = value;
-        }
-    }
-    return true;
+/* A sentinel of this publisher's, which needs no payload. */
+static bool is_control(struct slice type) {
+    return slice_is(type, "close") || slice_is(type, "refresh");
 }
 
-bool event_parse_forge(struct event_parser *parser, struct slice text, struct event *event,
-                       const char **reason) {
+bool event_parse_forge(struct event_parser *parser, struct slice text, bool takes_control,
+                       struct event *event, const char **reason) {
     struct members members = {0};
     struct sse_event sse = {0};
-    if (!parse_forge_object(text, &members, reason)) {
+    if (!parse_object(text, forge_names, length_of(forge_names), &members, reason)) {
         return false;
     }
     if (is_absent(members.tenant) || slice_is(members.tenant.text, "\"\"")) {
         *reason = "\"tenant_id\" is missing";
         return false;
     }
-    if (!read_names(parser, &members, reason) || !read_data(parser, &members, reason)) {
+    if (!read_names(parser, &members, reason)) {
+        return false;
+    }
+    bool has_control = takes_control && is_control(buf_slice(&parser->type));
+    if (has_control && members.data.text.length == 0) {
+        members.data = (struct json_value){JSON_OBJECT, slice_of("{}")};
+    }
+    if ((!has_control && !check_type(parser, reason)) || !read_data(parser, &members, reason)) {
         return false;
     }
     build(parser, &sse, event);
-    event->is_text = false;
+    event->is_live_only = slice_is(buf_slice(&parser->type), "close");
     return true;
 }
 
@@ -290,8 +297,8 @@ bool event_from_row(struct event_parser *parser, const struct event_row *row, st
     copy(&parser->type, row->type);
     copy(&parser->publisher_id, row->publisher_id);
     copy(&parser->comment, row->comment);
-    if (!check_names(parser, reason) || !read_retry(&members, &sse, reason) ||
-        !read_data(parser, &members, reason)) {
+    if (!check_names(parser, reason) || !check_type(parser, reason) ||
+        !read_retry(&members, &sse, reason) || !read_data(parser, &members, reason)) {
         return false;
     }
     build(parser, &sse, event);
@@ -304,26 +311,11 @@ struct topic_key event_row_topic(const struct event_row *row, char room[TOPIC_KE
 }
 
 bool event_parse_recheck(struct slice text, struct buf *tenant, struct buf *user) {
-    struct json_value document;
-    struct json_error error;
-    struct json_value key;
-    struct json_value value;
-    struct json_value found_tenant = {0};
-    struct json_value found_user = {0};
-    if (text.length > EVENT_BYTES_MAX || !json_parse(text, &document, &error) ||
-        document.type != JSON_OBJECT) {
-        return false;
-    }
-    struct json_members members = {.object = document.text};
-    while (json_next_member(&members, &key, &value)) {
-        if (json_string_is(key, "recheck")) {
-            found_user = value;
-        } else if (json_string_is(key, "tenant")) {
-            found_tenant = value;
-        }
-    }
-    return found_user.type == JSON_STRING && read_string(found_user, user) &&
-           read_string(found_tenant, tenant) && tenant_is_valid(buf_slice(tenant));
+    struct members members = {0};
+    const char *reason;
+    return parse_object(text, recheck_names, length_of(recheck_names), &members, &reason) &&
+           members.topic.type == JSON_STRING && read_string(members.topic, user) &&
+           read_string(members.tenant, tenant) && tenant_is_valid(buf_slice(tenant));
 }
 
 void event_parser_release(struct event_parser *parser) {

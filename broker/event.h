@@ -43,6 +43,7 @@ struct event {
     struct slice publisher_id; /* empty: none */
     size_t id_at;              /* see sse_event_body */
     bool is_text;              /* its data is a text; else JSON */
+    bool is_live_only;         /* it is not kept for clients that come back */
     struct slice body;
 };
 
@@ -64,11 +65,13 @@ bool event_parse(struct event_parser *parser, struct slice text, struct event *e
                  const char **reason) must_check;
 bool event_from_row(struct event_parser *parser, const struct event_row *row, struct event *event,
                     const char **reason) must_check;
-/* The notification of an existing publisher: {"channel":"<topic>","tenant_id":"<tenant>","payload":<any
- * JSON>}, and optionally "type", which is an event's type. The tenant must be given, and is not "".
- * False, with *reason, when it is no event. */
-bool event_parse_forge(struct event_parser *parser, struct slice text, struct event *event,
-                       const char **reason) must_check;
+
+/* The notification of an existing publisher: {"channel":"<topic>","tenant_id":"<tenant>",
+ * "payload":<any JSON>}, and optionally "type", which is an event's type. The tenant must be given,
+ * and is not "". With takes_control the types "close" and "refresh" are allowed, then also without a
+ * payload. A "close" is live only: a client that comes back must not be sent away again. */
+bool event_parse_forge(struct event_parser *parser, struct slice text, bool takes_control,
+                       struct event *event, const char **reason) must_check;
 
 /* The notification of a raw channel: its text is sent as it is, JSON or not. Returns true if some
  * bytes were no UTF-8, and became U+FFFD. topic is borrowed by the event. */

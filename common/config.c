@@ -113,6 +113,8 @@ static const struct config_key keys[] = {
         "raw channels whose notifications are events: orders, cache_invalidate -> cache, \"Weird.Name\" -> weird"),
     KEY(forge_events, CONFIG_SWITCH, BROKER, "off", 0, 0,
         "notifications on the channel forge_events are events, each of the tenant that it names"),
+    KEY(forge_control, CONFIG_SWITCH, BROKER, "off", 0, 0,
+        "such a notification of the type close or refresh is passed to its streams"),
     KEY(canary_interval, CONFIG_SECONDS, BROKER, "10s", SECOND / 10, 3600 * SECOND,
         "how often the broker sends a marker through Postgres to itself"),
     KEY(canary_timeout, CONFIG_SECONDS, BROKER, "5s", SECOND / 10, 3600 * SECOND,

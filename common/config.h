@@ -64,6 +64,7 @@ struct config {
     int64_t publish_timeout;
     char *channels;
     int64_t forge_events;
+    int64_t forge_control;
     int64_t canary_interval;
     int64_t canary_timeout;
     int64_t table_poll;

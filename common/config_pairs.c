@@ -57,6 +57,10 @@ static bool is_pruned_before_poll(const struct config *config) {
 #define TWO_ANSWERS "one path cannot have two answers"
 #define TWO_PUBLISH "the path publish below it would have two meanings"
 
+static bool is_control_without_events(const struct config *config) {
+    return config->forge_control != 0 && config->forge_events == 0;
+}
+
 static const struct config_pair pairs[] = {
     {"reconnect_min", "reconnect_max", CONFIG_PAIR_CONTRADICTS, is_min_above_max,
      "the second attempt would come after the longest pause"},
@@ -81,6 +85,8 @@ static const struct config_pair pairs[] = {
      "a quiet stream ends before its first heartbeat"},
     {"max_durable_body", "max_body", CONFIG_PAIR_IS_ODD, is_durable_body_below_body,
      "a topic takes larger durable events than the API that is for them"},
+    {"forge_control", "forge_events", CONFIG_PAIR_IS_ODD, is_control_without_events,
+     "the notifications that it is about are not heard"},
     {"retain_age", "table_poll", CONFIG_PAIR_IS_ODD, is_pruned_before_poll,
      "events whose hint was lost may be pruned before they are read"},
 };

@@ -149,6 +149,34 @@ def test_forge_events(deploy, database):
         assert stream.next_event().data == '"own"'
 
 
+def test_forge_control(deploy, database):
+    """This publisher's own sentinels: to streams of that channel and tenant only. A refresh is kept
+    for clients that come back, and a close is not: it would send them away again."""
+    world = deploy(database.url, forge_events="on", forge_control="on")
+    world.database = database
+    world.start()
+    stream, others = open_as(world, TENANT), open_as(world, "")
+    other = open_as(world, TENANT, "/topics/beta/events")
+    database.publish("alpha", "first", tenant=TENANT)
+    start = stream.next_event().id
+    forge(world, channel="alpha", tenant_id=TENANT, type="close")
+    forge(world, channel="alpha", tenant_id=TENANT, type="refresh", payload={"why": "new"})
+    forge(world, channel="alpha", tenant_id=TENANT, type="open", payload=1)
+    world.wait_totals(bad_notifications=1)
+    close, refresh = stream.next_event(), stream.next_event()
+    assert (close.event, close.data) == ("close", "{}")
+    assert (refresh.event, refresh.data) == ("refresh", '{"why":"new"}')
+    database.publish("alpha", "last", tenant=TENANT)
+    assert stream.next_event().data == '"last"'  # the stream goes on
+    again = world.keep(world.streams[0].connect())
+    again.ask("GET", f"/topics/alpha/events?last_event_id={start}", PGSSE_TENANT=TENANT).read_headers()
+    assert [(event.event, event.data) for event in (again.next_event(), again.next_event())] == [
+        ("refresh", '{"why":"new"}'), ("message", '"last"')]
+    for bystander, topic, tenant in ((other, "beta", TENANT), (others, "alpha", "")):
+        database.publish(topic, "own", tenant=tenant)
+        assert bystander.next_event().data == '"own"'
+
+
 def test_forge_events_are_off(world):
     stream = open_as(world, TENANT)
     forge(world, channel="alpha", tenant_id=TENANT, payload=1)

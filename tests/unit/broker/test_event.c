@@ -182,22 +182,57 @@ static void test_forge(void **state) {
         {"{\"channel\":\"a\"," OF_ACME ",\"payload\":1,\"type\":\"close\"}", NULL, "own"},
         {"{\"channel\":\"a\"," OF_ACME ",\"payload\":1,\"type\":\"refresh\"}", NULL, "own"},
         {"[]", NULL, "object"},
-        {"", NULL, "object"},
+        {"", NULL, "value is missing"},
         {"{\"recheck\":\"\"}", NULL, "tenant_id"},
     };
     struct event_parser parser = {0};
     for (size_t i = 0; i < length_of(cases); i++) {
         struct event event;
         const char *reason = "";
-        bool is_good = event_parse_forge(&parser, slice_of(cases[i].text), &event, &reason);
+        bool is_good = event_parse_forge(&parser, slice_of(cases[i].text), false, &event, &reason);
         if (is_good != (cases[i].rest != NULL)) {
             fail_msg("%s: %s", cases[i].text, reason);
         }
         if (is_good) {
             expect_text(event.topic.bytes, "8b5f2c1e-8a4e-4a53-9a1b-0f6f3d2c1b0a\na");
             expect_slice(event.body, slice_of(cases[i].rest), cases[i].text);
+            assert_false(event.is_live_only);
         } else if (strstr(reason, cases[i].field) == NULL) {
             fail_msg("%s: %s", cases[i].text, reason);
+        }
+    }
+    event_parser_release(&parser);
+}
+
+/* Where the configuration allows it, this publisher's own sentinels are passed: a refresh is kept, a
+ * close is not. Other types of the stream's own are not passed. */
+static void test_forge_control(void **state) {
+    static const struct {
+        const char *text;
+        const char *body; /* NULL: it is bad */
+        bool is_live_only;
+    } cases[] = {
+        {"{\"channel\":\"a\"," OF_ACME ",\"type\":\"close\"}", "event: close\ndata: {}\n\n", true},
+        {"{\"channel\":\"a\"," OF_ACME ",\"type\":\"refresh\",\"payload\":{\"n\":1}}",
+         "event: refresh\ndata: {\"n\":1}\n\n", false},
+        {"{\"channel\":\"a\"," OF_ACME ",\"type\":\"paid\",\"payload\":1}",
+         "event: paid\ndata: 1\n\n", false},
+        {"{\"channel\":\"a\"," OF_ACME ",\"type\":\"paid\"}", NULL, false},
+        {"{\"channel\":\"a\"," OF_ACME ",\"type\":\"position\",\"payload\":1}", NULL, false},
+        {"{\"channel\":\"a\",\"type\":\"close\"}", NULL, false},
+        {"{" OF_ACME ",\"type\":\"close\"}", NULL, false},
+    };
+    struct event_parser parser = {0};
+    for (size_t i = 0; i < length_of(cases); i++) {
+        struct event event;
+        const char *reason = "";
+        bool is_good = event_parse_forge(&parser, slice_of(cases[i].text), true, &event, &reason);
+        if (is_good != (cases[i].body != NULL)) {
+            fail_msg("%s: %s", cases[i].text, reason);
+        }
+        if (is_good) {
+            expect_slice(event.body, slice_of(cases[i].body), cases[i].text);
+            assert_int_equal(event.is_live_only, cases[i].is_live_only);
         }
     }
     event_parser_release(&parser);
@@ -614,4 +649,5 @@ RUN_TESTS(TEST(test_good_events), TEST(test_bad_events), TEST(test_reserved_type
           TEST(test_length_counts_decoded_bytes), TEST(test_parser_starts_afresh),
           TEST(test_truncated_at_every_byte), TEST(test_good_rows), TEST(test_bad_rows),
           TEST(test_rows_start_afresh), TEST(test_recheck), TEST(test_tenants), TEST(test_forge),
-          TEST(test_tenants_of_rows), TEST(test_topics_that_end_in_a_star))
+          TEST(test_forge_control), TEST(test_tenants_of_rows),
+          TEST(test_topics_that_end_in_a_star))
