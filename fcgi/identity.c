@@ -22,6 +22,16 @@ void identity_read(struct identity *identity, const struct parameters *parameter
     }
 }
 
+bool identity_may_read(const struct identity *identity, struct slice name) {
+    size_t prefix = strlen(TOPIC_USER_PREFIX);
+    if (!topic_is_of_user(name)) {
+        return true;
+    }
+    struct slice user = {name.at + prefix, name.length - prefix};
+    return identity_is_authenticated(identity) && slice_is(user, identity->user) &&
+           !topic_is_pattern(name);
+}
+
 void identity_copy_tenant(const struct identity *identity, char tenant[TENANT_BYTES_MAX + 1]) {
     check(identity->is_known && identity->tenant.length <= TENANT_BYTES_MAX);
     if (identity->tenant.length > 0) {

@@ -31,6 +31,11 @@ static inline bool identity_is_authenticated(const struct identity *identity) {
     return identity->user[0] != '\0';
 }
 
+/* True if the request may read the topic, or what a pattern matches: topics that begin with "user:"
+ * are that user's alone, on every API, and must be named whole. */
+bool identity_may_read(const struct identity *identity, struct slice name) must_check;
+#define IDENTITY_UNREADABLE "a topic of that user may be read by that user only"
+
 /* True if the request may act for that user. */
 static inline bool identity_may_be(const struct identity *identity, struct slice user) {
     return !identity_is_authenticated(identity) || slice_is(user, identity->user);

@@ -172,6 +172,19 @@ static struct query query_of(const struct db_request *request) {
     return (struct query){0};
 }
 
+static unsigned check_channel(struct slice channel, const struct identity *identity,
+                              const char **reason) {
+    if (topic_is_pattern(channel)) {
+        *reason = "\"channel\" " NAMES_PATTERN_TEXT;
+        return HTTP_BAD_REQUEST;
+    }
+    if (!identity_may_read(identity, channel)) {
+        *reason = IDENTITY_UNREADABLE;
+        return HTTP_FORBIDDEN;
+    }
+    return HTTP_OK;
+}
+
 static unsigned parse_user(struct user_channel *user_channel, enum service service,
                            const struct request *request, struct slice body, const char **reason) {
     unsigned status = service == SERVICE_CHANNELS
@@ -181,10 +194,17 @@ static unsigned parse_user(struct user_channel *user_channel, enum service servi
         *reason = "\"userId\" must be the authenticated user";
         return HTTP_FORBIDDEN;
     }
-    if (status == HTTP_OK && service == SERVICE_SUBSCRIBE &&
-        topic_is_pattern(buf_slice(&user_channel->channel))) {
-        *reason = "\"channel\" " NAMES_PATTERN_TEXT;
-        return HTTP_BAD_REQUEST;
+    return status == HTTP_OK && service == SERVICE_SUBSCRIBE
+               ? check_channel(buf_slice(&user_channel->channel), &request->identity, reason)
+               : status;
+}
+
+static unsigned parse_page(struct history_page *page, const struct request *request,
+                           const char **reason) {
+    unsigned status = history_page_parse(page, request->query, reason);
+    if (status == HTTP_OK && !identity_may_read(&request->identity, slice_of(page->channel))) {
+        *reason = IDENTITY_UNREADABLE;
+        return HTTP_FORBIDDEN;
     }
     return status;
 }
@@ -198,7 +218,7 @@ unsigned db_request_begin(struct queries *queries, const struct pending_request 
     asked->service = service;
     identity_copy_tenant(&request->identity, asked->tenant);
     unsigned status = service == SERVICE_HISTORY
-                          ? history_page_parse(&asked->page, request->query, reason)
+                          ? parse_page(&asked->page, request, reason)
                           : parse_user(&asked->user_channel, service, request, body, reason);
     if (status != HTTP_OK) {
         db_request_destroy(asked);

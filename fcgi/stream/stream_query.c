@@ -109,6 +109,16 @@ void stream_query_of_topic(struct stream_query *wanted, struct slice name,
     add_key(wanted, topic_key_make(room, wanted->tenant, name));
 }
 
+/* Whether the request may read all that it names. */
+static bool may_read(const struct names *topics, const struct identity *identity) {
+    for (size_t i = 0; i < topics->count; i++) {
+        if (!identity_may_read(identity, topic_key_name(topics->keys[i]))) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* --- the events API --------------------------------------------------------------------------- */
 
 /* The key of the topic of the user who was authenticated; none if nobody was, or if no topic can
@@ -122,17 +132,6 @@ static struct topic_key own_topic(char room[TOPIC_KEY_BYTES_MAX], const struct i
         return (struct topic_key){0};
     }
     return topic_key_make(room, identity->tenant, text);
-}
-
-/* Whether it names another user's topic, or tries to with a pattern. */
-static bool names_another_user(const struct names *topics, struct topic_key own) {
-    for (size_t i = 0; i < topics->count; i++) {
-        if (topic_is_of_user(topic_key_name(topics->keys[i])) &&
-            !topic_key_equals(topics->keys[i], own)) {
-            return true;
-        }
-    }
-    return false;
 }
 
 static bool wants_labels(const char *query) {
@@ -157,8 +156,8 @@ unsigned stream_query_of_events(struct stream_query *wanted, const char *query,
     if (*reason != NULL) {
         return HTTP_BAD_REQUEST;
     }
-    if (names_another_user(&wanted->topics, own)) {
-        *reason = "a topic of that user may be read by that user only";
+    if (!may_read(&wanted->topics, identity)) {
+        *reason = IDENTITY_UNREADABLE;
         return HTTP_FORBIDDEN;
     }
     if (wanted->topics.count == 0) {
@@ -197,6 +196,10 @@ unsigned stream_query_of_user(struct stream_query *wanted, const char *query,
     }
     if (!identity_may_be(identity, wanted->user)) {
         *reason = "userId is not the user who was authenticated";
+        return HTTP_FORBIDDEN;
+    }
+    if (!may_read(&wanted->topics, identity)) {
+        *reason = IDENTITY_UNREADABLE;
         return HTTP_FORBIDDEN;
     }
     return HTTP_OK;

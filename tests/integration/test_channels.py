@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from schema import column
+from schema import column, install
 from durable_api import assert_error, change, fixture_door, get  # noqa: F401
 
 
@@ -157,3 +157,31 @@ def test_who_is_authenticated_has_only_himself(door):
     assert ask_as(door, "7", "GET", "channels?userId=8").status == 403
     assert ask_as(door, "7", "GET", "channels").status == 400
     assert rows(door, "7") == []
+
+
+def test_a_users_own_topic_is_not_for_others(door):
+    """Neither to subscribe to, nor in history; also for whoever is not authenticated at all."""
+    json_type = {"CONTENT_TYPE": "application/json"}
+    for user, status in (("7", 201), ("8", 403), ("", 403)):
+        body = json.dumps({"userId": user or "7", "channel": "user:7"}).encode()
+        assert ask_as(door, user, "POST", "channels/subscribe", body, **json_type).status == status
+    for user, status in (("7", 200), ("8", 403), ("", 403)):
+        assert ask_as(door, user, "GET", "history?channel=user:7").status == status
+        assert ask_as(door, user, "GET", "history?channel=user%3A7").status == status
+    assert ask_as(door, "8", "GET", "history?channel=User:7").status == 200  # another topic
+
+
+def test_and_no_stream_of_another_user_has_it(deploy, database):
+    """Not even if the table says so."""
+    install(database)
+    world = deploy(database.url).start()
+    for user in ("7", "8"):
+        database.execute("SELECT pgsse.subscribe(%s, 'user:7')", (user,))
+    for user, status in (("7", 200), ("8", 403), ("", 403)):
+        stream = world.keep(world.streams[0].connect())
+        stream.ask("GET", f"/api/events/stream?userId={user or 7}&channels=user:7", REMOTE_USER=user)
+        if status == 200:
+            stream.read_headers()
+        else:
+            stream.answer()
+        assert stream.status == status, user

@@ -35,6 +35,29 @@ static void test_users(void **state) {
     assert_true(identity_may_be(&nobody, LITERAL("anna"))); /* nobody is kept from saying so */
 }
 
+static void test_topics_of_users(void **state) {
+    static const struct {
+        struct slice name;
+        bool is_annas;
+        bool is_anybodys;
+    } cases[] = {
+        {LITERAL("user:anna"), true, false},   {LITERAL("user:ann"), false, false},
+        {LITERAL("user:annaa"), false, false}, {LITERAL("user:"), false, false},
+        {LITERAL("user:*"), false, false},     {LITERAL("user:anna*"), false, false},
+        {LITERAL("user"), true, true},         {LITERAL("User:bob"), true, true},
+        {LITERAL("use*"), true, true},         {LITERAL("*"), true, true},
+        {LITERAL("orders"), true, true},
+    };
+    struct identity anna = READ("REMOTE_USER", "anna");
+    struct identity nobody = READ("HTTP_REMOTE_USER", "anna");
+    struct identity star = READ("REMOTE_USER", "an*");
+    for (size_t i = 0; i < length_of(cases); i++) {
+        assert_int_equal(identity_may_read(&anna, cases[i].name), cases[i].is_annas);
+        assert_int_equal(identity_may_read(&nobody, cases[i].name), cases[i].is_anybodys);
+    }
+    assert_false(identity_may_read(&star, LITERAL("user:an*"))); /* it would be read as a pattern */
+}
+
 #define SIXTY_FOUR "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 static void test_tenants(void **state) {
@@ -82,4 +105,5 @@ static void test_words_of_others(void **state) {
     assert_int_equal(identity.tenant.length, 0);
 }
 
-RUN_TESTS(TEST(test_users), TEST(test_tenants), TEST(test_words_of_others))
+RUN_TESTS(TEST(test_users), TEST(test_topics_of_users), TEST(test_tenants),
+          TEST(test_words_of_others))
