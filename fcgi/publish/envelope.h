@@ -17,7 +17,9 @@ struct envelope {
     struct buf data; /* JSON, compacted */
     struct buf type; /* empty: none */
     struct fields fields;
-    struct buf text; /* of the notification; the caller checks whether it is too large for one */
+    struct buf text;  /* of the notification; the caller checks whether it is too large for one */
+    const char *unit; /* "line" or "event", of a body of many; NULL: of a body of its own */
+    size_t number;    /* of that unit, from 1 on */
 };
 
 /* The functions below begin with a zero-initialised envelope, which is released after, whatever the

@@ -43,7 +43,10 @@ static unsigned read_one(struct envelopes *envelopes, struct json_value value,
     if (envelopes->count == ENVELOPES_MAX) {
         return refuse(HTTP_TOO_LARGE, place, "there are more than 1000 events", reason);
     }
-    bool is_good = envelope_of_one(add(envelopes), value, stamp, &why);
+    struct envelope *envelope = add(envelopes);
+    envelope->unit = place.unit;
+    envelope->number = place.number;
+    bool is_good = envelope_of_one(envelope, value, stamp, &why);
     stamp->nonce++;
     return is_good ? HTTP_OK : refuse(HTTP_BAD_REQUEST, place, why, reason);
 }

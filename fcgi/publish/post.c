@@ -14,19 +14,29 @@ struct post {
     char tenant[TENANT_BYTES_MAX + 1];
     struct envelopes envelopes; /* of all services but PUBLISH_DURABLE */
     struct durable durable;     /* of PUBLISH_DURABLE */
-    bool is_too_large;          /* an envelope, for a notification: all become durable events */
-    struct batch_row *rows;     /* owned */
+    /* The first envelope that is too large for a notification, of this post: then all become durable
+     * events. NULL: none is. */
+    const struct envelope *too_large;
+    struct batch_row *rows; /* owned */
 };
 
 /* --- what is answered ------------------------------------------------------------------------- */
 
+/* "line 3: the event is larger ..." */
+static void describe_too_large(const struct envelope *envelope, const struct config *config,
+                               struct buf *text) {
+    if (envelope->unit != NULL) {
+        buf_printf(text, "%s %zu: ", envelope->unit, envelope->number);
+    }
+    buf_printf(text, "the event is larger than a notification may be (max_notify_bytes = %lld)",
+               (long long)config->max_notify_bytes);
+}
+
 /* An event is too large for a notification, and cannot be a durable one. */
 static void append_too_large(const struct post *post, struct outcome outcome, struct buf *answer) {
     struct buf text = {0};
-    buf_printf(&text,
-               "the event is larger than a notification may be (max_notify_bytes = %lld); as a "
-               "durable event it would be taken, but ",
-               (long long)post->config->max_notify_bytes);
+    describe_too_large(post->too_large, post->config, &text);
+    buf_append_text(&text, "; as a durable event it would be taken, but ");
     outcome_describe(outcome, &text);
     reply_refusal(answer, post->pending.api != API_TOPICS, HTTP_TOO_LARGE, text.bytes, NULL, false);
     buf_release(&text);
@@ -63,7 +73,7 @@ static bool is_about_schema(enum outcome_kind kind) {
 }
 
 static void append_failure(const struct post *post, struct outcome outcome, struct buf *answer) {
-    if (post->is_too_large && is_about_schema(outcome.kind)) {
+    if (post->too_large != NULL && is_about_schema(outcome.kind)) {
         append_too_large(post, outcome, answer);
     } else if (post->pending.api == API_TOPICS) {
         append_text_failure(outcome, answer);
@@ -146,7 +156,7 @@ static void load_notification(struct batch_row *row, const struct envelope *enve
 
 static void load_envelope(const struct post *post, struct batch_row *row,
                           const struct envelope *envelope) {
-    if (post->is_too_large) {
+    if (post->too_large != NULL) {
         load_durable(post, row, buf_slice(&envelope->topic), buf_slice(&envelope->data),
                      buf_slice(&envelope->type), &envelope->fields);
     } else {
@@ -162,18 +172,29 @@ static bool is_broadcast(const struct envelope *envelope) {
     return slice_is(buf_slice(&envelope->topic), TOPIC_BROADCAST);
 }
 
+/* Good until the next call. */
+static const char *refuse_large_broadcast(const struct posts *posts, const struct post *post) {
+    static struct buf text;
+    text.length = 0;
+    describe_too_large(post->too_large, posts->config, &text);
+    buf_append_text(&text, ", and a broadcast cannot be a durable event");
+    buf_append(&text, "", 1);
+    return text.bytes;
+}
+
 /* If one of many events is too large for a notification, all become durable ones: so they are
  * still in one commit, and in order. A broadcast cannot be a durable event: it has no topic. */
 static unsigned load_envelopes(struct posts *posts, struct post *post, const char **reason) {
     const struct envelopes *envelopes = &post->envelopes;
     bool has_broadcast = false;
     for (size_t i = 0; i < envelopes->count; i++) {
-        post->is_too_large = post->is_too_large || is_too_large(posts, &envelopes->list[i]);
+        if (post->too_large == NULL && is_too_large(posts, &envelopes->list[i])) {
+            post->too_large = &envelopes->list[i];
+        }
         has_broadcast = has_broadcast || is_broadcast(&envelopes->list[i]);
     }
-    if (post->is_too_large && has_broadcast) {
-        *reason = "an event is larger than a notification may be (max_notify_bytes), and a "
-                  "broadcast cannot be a durable event";
+    if (post->too_large != NULL && has_broadcast) {
+        *reason = refuse_large_broadcast(posts, post);
         return HTTP_TOO_LARGE;
     }
     begin_rows(post, envelopes->count);
@@ -258,7 +279,7 @@ unsigned post_begin(struct posts *posts, const struct pending_request *pending,
     post->pending.abandon = abandon;
     post->config = posts->config;
     post->item.on_done = on_done;
-    bool is_durable = service == SERVICE_PUBLISH_DURABLE || post->is_too_large;
+    bool is_durable = service == SERVICE_PUBLISH_DURABLE || post->too_large != NULL;
     pending_request_admit(&post->pending, held_bytes_of(post));
     batch_add(is_durable ? posts->durable : posts->ephemeral, &post->item);
     return HTTP_OK;

@@ -251,10 +251,12 @@ def test_a_large_one_by_itself(both):
 
 def test_a_large_broadcast_is_refused(both):
     stream = both.stream()
-    for answer in (one(both, data=LARGE), one(both, topic="*", data=LARGE),
-                   many(both, [event(LARGE, "*")]), many(both, [event(LARGE), event(1, "*")]),
-                   many(both, [event(1, "*"), event(LARGE)])):
-        assert_error(answer, 413, "max_notify_bytes", "broadcast")
+    for answer, where in ((one(both, data=LARGE), "the event"),
+                          (one(both, topic="*", data=LARGE), "the event"),
+                          (many(both, [event(LARGE, "*")]), "line 1: "),
+                          (many(both, [event(LARGE), event(1, "*")]), "line 1: "),
+                          (many(both, [event(1, "*"), event(LARGE)]), "line 2: ")):
+        assert_error(answer, 413, "max_notify_bytes", "broadcast", where)
     assert column(both.database, "SELECT count(*) FROM pgsse.events") == [0]
     assert_nothing_came(both, stream)
 
@@ -283,8 +285,12 @@ def test_a_row_that_postgres_refuses(both):
 
 def test_without_the_schema(shared):
     stream = shared.stream()
-    for answer in (many(shared, [event(1), event(LARGE)]), one(shared, topic="alpha", data=LARGE)):
-        assert_error(answer, 413, "max_notify_bytes", "not installed", INSTALL)
+    events = [event(1), event(LARGE), event(LARGE)]
+    apart = "\n\n".join(json.dumps(each) for each in events)
+    for answer, where in ((many(shared, json.dumps(events)), "event 2: the event"),
+                          (many(shared, apart), "line 3: the event"),
+                          (one(shared, topic="alpha", data=LARGE), "the event")):
+        assert_error(answer, 413, "max_notify_bytes", "not installed", INSTALL, where)
     assert_nothing_came(shared, stream)
     stream.close()
 
