@@ -173,6 +173,16 @@ static void refill_if_wanted(struct handler *handler) {
     }
 }
 
+/* Its clients lose nothing that the log still has: the handler connects again and resumes. */
+static void give_up_slow(struct handler *handler) {
+    static struct log_limit limit;
+    log_limited(&limit, LOG_LEVEL_WARNING,
+                "handler %d is too slow: more than handler_queue_bytes wait for it",
+                (int)handler->pid);
+    condition_count_error(handler->handlers->condition);
+    handler_close(handler, "too slow");
+}
+
 static void on_flush(struct loop_task *task) {
     struct delivery *delivery = container_of(task, struct delivery, outbox.flush);
     struct handler *handler = handler_of(delivery);
@@ -180,7 +190,7 @@ static void on_flush(struct loop_task *task) {
         delivery_tell_position(delivery);
     }
     if (delivery->outbox.is_closed) {
-        handler_close(handler, "too slow: more than handler_queue_bytes wait for it");
+        give_up_slow(handler);
         return;
     }
     if (frame_socket_write(&handler->socket, &delivery->outbox.queue) == OUTQ_BROKEN) {

@@ -454,6 +454,7 @@ static void test_all_handlers_overflow_at_once(void **state) {
     assert_int_equal(topics_find(&rig.broker->journal.topics, key_of("a"))->subscribers, 3);
     run_turns(rig.loop, 2);
     assert_int_equal(rig_handler_count(), 0);
+    assert_int_equal(rig.broker->condition.errors, 3);
     assert_int_equal(topics_find(&rig.broker->journal.topics, key_of("a"))->subscribers, 0);
     free(filler);
     buf_release(&payload);
