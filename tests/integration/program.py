@@ -98,7 +98,7 @@ class Program:
             blocked = int(fields["SigBlk"], 16)
             caught = int(fields["SigCgt"], 16)
             terminate = 1 << (signal.SIGTERM - 1)
-            is_forking = blocked & 1 << (signal.SIGHUP - 1)  # libc's fork blocks them all for a moment
+            is_forking = blocked & 1 << (signal.SIGUSR1 - 1)  # libc's fork blocks them all for a moment
             if caught & terminate or blocked & terminate and not is_forking:
                 return
             time.sleep(0.01)
