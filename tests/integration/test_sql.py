@@ -413,11 +413,12 @@ def test_what_the_broker_needs(durable, stranger):
         durable.execute("GRANT SELECT ON pgsse.subscriptions TO stranger")
         cursor.execute("EXECUTE look_statement ('9000')")
         assert cursor.fetchall()[0][:2] == (4, 4)
-        for topics in ("NULL", "'{alpha}'"):
-            cursor.execute(f"EXECUTE page_statement ('9000', 2, 4, {topics}, 10, 1000)")
+        for topics, tenants in (("NULL", "NULL"), ("'{alpha}'", "NULL"), ("'{alpha}'", "'{\"\"}'")):
+            cursor.execute(f"EXECUTE page_statement ('9000', 2, 4, {topics}, 10, 1000, {tenants})")
             assert [row[:3] for row in cursor.fetchall()] == [
                 (3, "alpha", True), (4, "alpha", False)]
-        cursor.execute("EXECUTE check_statement ('9000', '{1,2}', '{ann,bob}', '{alpha,alpha}')")
+        cursor.execute("EXECUTE check_statement ('9000', '{1,2}', '{ann,bob}', '{alpha,alpha}',"
+                       " '{\"\",\"\"}')")
         assert cursor.fetchall() == [(1,)]
 
 
