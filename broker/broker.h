@@ -1,14 +1,7 @@
-/* Owns everything in the broker. The way of one event through it is a handful of calls:
- *
- *   broker_receive     counts the notification; a marker goes to markers, anything else on to
- *   event_parse        text -> event, its body encoded, once
- *   broker_publish     makes one frame,
- *   history_add        which the log keeps for clients that come back,
- *   outbox_share       and of which every handler with a subscriber gets a reference;
- *   on_flush           (handler.c) writes all that waits for a handler, at the end of the turn
- *
- * Of a durable event the notification is only a hint: the table is read, and on_row takes each row
- * the same way.
+/* Owns everything in the broker: the source of notifications, the journal of what was heard, the
+ * connected handlers, and the two sockets. It takes each notification and each row of the table,
+ * makes an event of it, keeps that in the log and hands it to the handlers; and it carries the
+ * reports of one part to the others. docs/architecture.md follows one event through it.
  *
  * The files of this folder, from the top down; each knows only some of those below it:
  *
@@ -17,16 +10,17 @@
  *   handler                                a connected handler process
  *   health, listing, document, survey      what the broker reports about itself,
  *   overview                               and the parts that it is about
- *   replay, resume                         bring one client, or one handler, up to date
+ *   replay, resume                         bring one client, or one handler, up to date:
+ *   origin, walk                           from where it goes on; what comes after that
  *   delivery, outbox                       one handler's topics, and the frames for its socket
  *   journal                                what there is to send:
- *   table, table_pages, checks             the table of durable events, pages of it, users' channels
+ *   table, table_pages, checks             the table of durable events, its pages, users' channels
  *   table_result, gap_memory, gap          what it answers; events that are missing
- *   history                                the log,
+ *   history, milestones                    the log,
  *   topics, trail, entry                   its topics, and the entries of each
  *   canary, markers                        places in the order that all brokers share
  *   listener, source, channels, server     where notifications come from
- *   event, condition, hook, recheck        text to event; faults, and who is told; rights that changed
+ *   event, condition, hook, recheck        text to event; faults, who is told; changed rights
  *
  * Nothing here blocks: a slow handler never slows the reading of Postgres. */
 #pragma once

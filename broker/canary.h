@@ -62,13 +62,14 @@ struct canary {
     struct loop_timer due;       /* RESTING: the next marker */
     struct loop_timer timeout;   /* FLYING */
     enum canary_state state;
-    uint64_t sent;       /* markers, since the start */
-    uint64_t heard;      /* the number of the newest of them that came back */
-    uint64_t asked;      /* the newest number that a subscription waits for */
-    int64_t sent_ms;     /* the last one */
-    int64_t barriers_ms; /* barriers are used up until then: see canary_ask_barrier */
-    bool is_held;        /* no further marker is sent, until LISTEN is verified again */
-    bool was_heard;      /* SENDING: the marker came back before the statement's own answer */
+    uint64_t sent;   /* markers, since the start */
+    uint64_t heard;  /* the number of the newest of them that came back */
+    uint64_t asked;  /* the newest number that a subscription waits for */
+    int64_t sent_ms; /* the last one */
+    /* The token bucket of canary_ask_barrier: barriers sent are paid for up to this time. */
+    int64_t barriers_ms;
+    bool is_held;   /* no further marker is sent, until LISTEN is verified again */
+    bool was_heard; /* SENDING: the marker came back before the statement's own answer */
     int64_t sent_us;
     int64_t completed_ms; /* FLYING: since when the marker should have been heard */
     int64_t heard_ms;     /* the last notification of any kind; 0: none yet */

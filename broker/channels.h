@@ -1,5 +1,5 @@
-/* The channels that the broker listens to: those of topics, of markers and of hints, and raw channels,
- * which the configuration maps to topics. Pure.
+/* The channels that the broker listens to: those of topics, of markers and of hints, and raw
+ * channels, which the configuration maps to topics. Pure.
  *
  * Raw channels are written as `orders, cache_invalidate -> cache, "Weird.Name" -> weird`. A name is
  * what LISTEN takes: an identifier, whose ASCII letters are folded to lower case, or any text in
@@ -35,9 +35,9 @@ struct channels {
     struct channel *list; /* owned; sorted by the bytes of their names */
 };
 
-/* Our own and those of the text. has_forge: what comes on forge_events are events (see event.h), and not
- * hints only. False, with *reason (of CHANNELS_REASON_BYTES) that names the entry,
- * if the text is no list of raw channels; *channels is then as it was. */
+/* Our own and those of the text. has_forge: what comes on forge_events are events (see event.h),
+ * and not hints only. False, with *reason (of CHANNELS_REASON_BYTES) that names the entry, if the
+ * text is no list of raw channels; *channels is then as it was. */
 bool channels_parse(struct channels *channels, const char *raw, bool has_forge,
                     char *reason) must_check;
 void channels_release(struct channels *channels);

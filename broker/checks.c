@@ -69,8 +69,8 @@ void checks_take_back(struct checks *checks) {
     }
 }
 
-/* Rows come in the order of the numbers; a number that was not asked about counts for nothing. Checks that were cancelled meanwhile are not in the list
- * any more. */
+/* Rows come in the order of the numbers. A number that was not asked is ignored. A cancelled check
+ * is no longer in the list. */
 static void note_granted(struct checks *checks, const struct pg_result *result) {
     struct check *check = TAILQ_FIRST(&checks->asked);
     for (int row = 0; row < result->rows; row++) {

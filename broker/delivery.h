@@ -11,7 +11,8 @@
 struct replay;
 TAILQ_HEAD(replay_list, replay);
 
-/* So many searches of HISTORY_STEPS entries each, and the turn ends for the handler's replays. */
+/* After this many searches (of HISTORY_STEPS entries each) without a match, the handler's replays
+ * continue in the next turn. */
 enum { DELIVERY_SEARCHES_MAX = 32 };
 
 struct delivery {
@@ -63,8 +64,8 @@ struct gaps {
 };
 
 /* Tells the handler of those gaps that its clients have to be told of, in their order. Only the
- * last refresh carries the position `after`. If the connection ends before that refresh, the handler
- * resumes from `before` and is told of the gaps again. */
+ * last refresh carries the position `after`. If the connection ends before that refresh, the
+ * handler resumes from `before` and is told of the gaps again. */
 void delivery_tell_gaps(struct delivery *delivery, const struct gaps *gaps);
 
 /* The handler's interest in exactly that topic or pattern, or NULL. */

@@ -1,4 +1,7 @@
-/* The documents that the broker makes about itself, as JSON. The one file that knows json-c. */
+/* The documents that the broker makes about itself, as JSON: full health, short health, how many
+ * user streams are open, and the figures of all streams (enum wire_document_kind). The stream
+ * handler serves them over HTTP, and status.sock (status.h) serves full health. The one file that
+ * knows json-c. */
 #pragma once
 
 #include "wire.h"
@@ -29,6 +32,6 @@ void document_user_streams(const struct survey *survey, struct slice tenant, str
 
 /* How many streams are open, on how many topics, and how many events they lost because they were
  * too slow: {"connected_clients","active_topics","dropped_messages","timestamp"}. For the tenant ""
- * of the whole machine. For any other of its own streams and topics, where events lost on topics that
- * the broker has forgotten do not count. */
+ * of the whole machine. For any other of its own streams and topics, where events lost on topics
+ * that the broker has forgotten do not count. */
 void document_stream_stats(const struct survey *survey, struct slice tenant, struct buf *out);

@@ -1,4 +1,5 @@
-/* The socket broker.sock, where handler processes connect, and which users may use it. */
+/* The door is the socket broker.sock, where handler processes connect, and knows which users may
+ * use it. door_open_socket opens status.sock (status.h), too. */
 #pragma once
 
 #include "acceptor.h"

@@ -2,8 +2,8 @@
  * Pure.
  *
  * A cursor says what a reader has: ephemeral events up to a place (the broker's count of
- * notifications and breaks), and durable events up to an id. Each entry has one of the two; it is
- * new to a reader whose cursor is before that. */
+ * notifications and breaks), and durable events up to an id. An ephemeral entry or a break advances
+ * `place`, a durable one `durable`. An entry is new if the part it advances is after the cursor. */
 #pragma once
 
 #include "payload.h"
@@ -18,8 +18,8 @@ struct cursor {
 };
 
 enum entry_kind {
-    ENTRY_EPHEMERAL, /* has a place, as a break has */
-    ENTRY_DURABLE,   /* has an id */
+    ENTRY_EPHEMERAL, /* takes a place, as a break does */
+    ENTRY_DURABLE,   /* takes no place: it has an id */
     ENTRY_BREAK,     /* LISTEN was lost before this place */
 };
 

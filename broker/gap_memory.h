@@ -1,6 +1,6 @@
-/* Remembers the gaps that readers were told of: those at the head, while a reading is under way; and
- * a handler that resumes. Until a reader has passed a gap, each page that it reads contains the gap
- * again, and clients must not be told twice. */
+/* Gaps already told: to live clients during the reading under way (table.h), or by one walk
+ * (walk.h), of a client that comes back or of a resuming handler. Pages repeat a gap until it is
+ * passed; clients must be told once. */
 #pragma once
 
 #include "gap.h"
@@ -24,8 +24,8 @@ bool gap_memory_add(struct gap_memory *memory, const struct gap *gap) must_check
 /* True if the gap was told: by itself, or with a gap of all topics. */
 bool gap_memory_knows(const struct gap_memory *memory, const struct gap *gap) must_check;
 
-/* An event of that topic is sent. A gap after it is told again: its refresh came before the event,
- * so the client cannot know that the gap is after it. */
+/* An event of the topic is sent. A gap after this event must be told again: its earlier refresh
+ * stood before the event. */
 void gap_memory_pass(struct gap_memory *memory, struct topic_key topic, uint64_t id);
 
 /* The highest of the gaps' ids and the given id. */

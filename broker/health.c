@@ -237,7 +237,8 @@ static void on_begin(struct loop_timer *timer) {
     }
     health->last_serial++;
     enter(health, HEALTH_ASKING, HEALTH_WAIT_MS, on_reported);
-    health->awaited = 1; /* the broker: no round is complete before all handlers were asked */
+    /* Starts at 1, so that the round cannot end while handlers are still being asked. */
+    health->awaited = 1;
     ask_handlers(health);
     one_answer_less(health);
 }

@@ -78,8 +78,8 @@ void health_ask(struct health *health, struct health_request *request,
 /* The owner does not want the answer any more. Harmless when the request does not wait. */
 void health_cancel(struct health *health, struct health_request *request);
 
-/* The handler has answered all serials up to report_given; before: the report_given of the time
- * before. */
+/* The handler has answered up to delivery.report_given. `before` is report_given before this
+ * REPORT. */
 void health_on_report(struct health *health, const struct delivery *handler, uint32_t before);
 
 /* The handler will not answer. Call this before it leaves the list. */

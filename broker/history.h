@@ -13,9 +13,9 @@
  *
  * A topic's events are dropped in their order, and a break only after all events that came before
  * it. So while a topic exists, each further loss raises its floor: a client that was told of a
- * floor is told again only when the floor has risen. A pattern covers many topics, and a newer event
- * of one may be dropped before an older event of another. So its floor need not rise with each
- * loss, and losses are counted instead. */
+ * floor is told again only when the floor has risen. A pattern covers many topics, and a newer
+ * event of one may be dropped before an older event of another. So its floor need not rise with
+ * each loss, and losses are counted instead. */
 #pragma once
 
 #include "milestones.h"

@@ -100,9 +100,9 @@ void hook_release(struct hook *hook);
 /* The run begins at the end of this turn at the earliest. The facts are copied. */
 void hook_tell(struct hook *hook, enum hook_event event, const struct hook_facts *facts);
 
-/* on_done is called from the loop after the hook has run for all events told before. Later events are
- * ignored. When the time limit is over, the waiting events are left out but for the newest one: so
- * finishing takes at most twice the time limit. */
+/* on_done is called from the loop after the hook has run for all events told before. Later events
+ * are ignored. When the time limit is over, the waiting events are left out but for the newest one:
+ * so finishing takes at most twice the time limit. */
 void hook_finish(struct hook *hook, void *owner, void (*on_done)(void *owner));
 
 const char *hook_event_name(enum hook_event event);

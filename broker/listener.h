@@ -6,7 +6,8 @@
  * Postgres has then said to which channels this session listens, and which server it is.
  *
  * When the channels change, one transaction on the same connection replaces all LISTENs. Postgres
- * applies it between two notifications, so none on a channel of both sets is missed or comes twice. */
+ * applies it between two notifications, so none on a channel of both sets is missed or comes
+ * twice. */
 #pragma once
 
 #include "source.h"

@@ -18,9 +18,9 @@
  * with ours.
  *
  * Any role may send notifications, and may repeat a marker that it has heard. A broker that heard
- * the original, too, stops using the name. A broker that did not hear the original (because it was
- * restarted) must not take the place of the copy for the marker's place: a client with that name in
- * its position would lose what was sent between the original and the copy. So a marker's name is a
+ * the original, too, stops using the name. A broker that has not heard the original (because it was
+ * restarted) must ignore the copy. Else it would place the marker too late, and clients with that
+ * name in their positions would silently lose what was sent in between. So a marker's name is a
  * digest of its random part, of pid and of at, and a marker counts only if
  *
  *   - pid is the backend that Postgres names as the notification's sender: from another backend the
@@ -79,9 +79,10 @@ void markers_release(struct markers *markers);
  * ignored. */
 void markers_break(struct markers *markers, int64_t now_ms);
 
-/* Another set of channels is listened to, from some later notification on. No place after this one can
- * be counted from the markers heard before. Positions are written with a new private name, and markers
- * of other brokers are not used before markers_trust. Only while no marker of ours is on its way. */
+/* Another set of channels is listened to, from some later notification on. No place after this one
+ * can be counted from the markers heard before. Positions are written with a new private name, and
+ * markers of other brokers are not used before markers_trust. Only while no marker of ours is on
+ * its way. */
 void markers_change_set(struct markers *markers, struct slice set, int64_t now_ms);
 
 /* server_us was read from the server's clock after LISTEN was in force. Before this call, and again

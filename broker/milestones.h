@@ -1,5 +1,5 @@
-/* Every MILESTONE_ENTRIES-th entry of the log, so that a reader of all topics finds its place in the
- * log by a binary search and a short walk. It borrows its entries. Pure. */
+/* Every MILESTONE_ENTRIES-th entry of the log, so that a reader of all topics finds its place in
+ * the log by a binary search and a short walk. It borrows its entries. Pure. */
 #pragma once
 
 #include "entry.h"
@@ -23,7 +23,7 @@ void milestones_add(struct milestones *milestones, struct entry *entry);
 /* The entry leaves the log; it is still linked there. */
 void milestones_drop(struct milestones *milestones, struct entry *entry);
 
-/* The last milestone that the cursor covers: no entry before it is new to the cursor. NULL: there is
- * none, so the reader starts at the log's first entry. */
+/* The last milestone that the cursor covers: no entry before it is new to the cursor. NULL: there
+ * is none, so the reader starts at the log's first entry. */
 struct entry *milestones_before(const struct milestones *milestones,
                                 const struct cursor *cursor) must_check;

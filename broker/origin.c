@@ -100,8 +100,8 @@ static void decide_id(struct origin *origin, struct owed_refresh *owed) {
 
 /* --- from the start --------------------------------------------------------------------------- */
 
-/* The place before an ephemeral event. All ephemeral events before a durable one are before its
- * position's place. */
+/* The position just before this entry. For an ephemeral event: its own position less one. A durable
+ * event takes no place, so its position serves as it is. (The caller sets D.) */
 static struct position position_before(const struct entry *entry) {
     struct wire_event event;
     check(wire_decode_event(wire_body(entry->frame), &event));
@@ -112,8 +112,8 @@ static struct position position_before(const struct entry *entry) {
     return event.position;
 }
 
-/* The cursor has all durable events. If there is a pattern among the topics, any entry may be the
- * first: one that a place before it can be told of, see position_before. */
+/* The cursor already covers all durable events. With a pattern, the first entry of any topic is
+ * returned: its place precedes all matching events. */
 static const struct entry *first_kept(const struct origin *origin, struct topic *const *topics,
                                       size_t topic_count) {
     const struct history *history = &origin->journal->history;
@@ -215,8 +215,8 @@ bool origin_wants_page(const struct origin *origin, uint64_t *after) {
            (origin->unproved != 0 || origin->has_no_id);
 }
 
-/* A gap without topic after the id: the id may be in a leap, because it was another table's, or
- * because its event was lost. */
+/* A gap without a topic means that the id lies in a leap: another table gave it, or its event was
+ * lost. */
 static void prove(struct origin *origin, const struct table_page *page, struct owed_refresh *owed) {
     size_t gap_count;
     const struct gap *gaps = table_page_gaps(page, &gap_count);

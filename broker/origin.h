@@ -9,12 +9,13 @@
  *                be lost: ephemeral events from the head
  *
  * The barrier: a client may come from a broker that is milliseconds ahead of this one. Then its
- * marker is unknown here, or its place or id is beyond the head. So before such a position is called
- * unknown, the broker sends a marker of its own and waits until it hears that marker; for an id it
- * then also reads the table again. All that the client can have seen comes before that marker.
+ * marker is unknown here, or its place or id is beyond the head. So before such a position is
+ * called unknown, the broker sends a marker of its own and waits until it hears that marker; for an
+ * id it then also reads the table again. All that the client can have seen comes before that
+ * marker.
  *
- * Whether an id is this table's, and whether a client without any id has missed something, is in the
- * table only: after the position is placed, the origin may want pages. */
+ * Whether an id is this table's, and whether a client without any id has missed something, is in
+ * the table only: after the position is placed, the origin may want pages. */
 #pragma once
 
 #include "journal.h"
@@ -36,9 +37,10 @@ struct origin {
     struct cursor cursor;     /* placed: the same place here */
     uint64_t barrier;         /* the marker that it waits for; 0: none */
     uint64_t reading;         /* the reading of the table that it waits for; 0: none */
-    uint64_t unproved; /* an id that may be another table's: the page after it tells; 0: none */
-    bool has_no_id;    /* its position is from before the table existed (D is 0) */
-    uint64_t probed;   /* has_no_id: up to this id the table has no event of its topics */
+    /* An id not yet known to be this table's. The page after the id decides. 0: none. */
+    uint64_t unproved;
+    bool has_no_id;  /* its position is from before the table existed (D is 0) */
+    uint64_t probed; /* has_no_id: up to this id the table has no event of its topics */
 };
 
 void origin_init(struct origin *origin, struct journal *journal, bool is_user_stream,

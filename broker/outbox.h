@@ -39,6 +39,6 @@ void outbox_flush_soon(struct outbox *outbox);
 /* Whether a replay should queue more now. */
 bool outbox_wants_more(const struct outbox *outbox) must_check;
 
-/* Whether a frame of that size can be queued. The largest frame, waiting or new, is not counted: one
- * event may be larger than the limit, and must not take the room of the others. */
+/* Whether a frame of that size can be queued. The largest frame, waiting or new, is not counted:
+ * one event may be larger than the limit, and must not take the room of the others. */
 bool outbox_has_room_for(const struct outbox *outbox, size_t bytes) must_check;

@@ -1,4 +1,5 @@
-/* What health reports on: the broker's parts, all borrowed. */
+/* The broker's parts that its documents (document.h) report on, in one place, all borrowed. So
+ * health, survey and listing know neither the broker nor each other's owners. */
 #pragma once
 
 #include "condition.h"

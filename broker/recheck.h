@@ -40,5 +40,6 @@ void recheck_release(struct recheck *recheck);
  * tenant is valid, user may be any text. */
 void recheck_user(struct recheck *recheck, struct slice tenant, struct slice user);
 
-/* All users of all tenants, at once, without the pause. Only for causes that strangers cannot bring about. */
+/* All users of all tenants, at once, without the pause. Only for causes that strangers cannot bring
+ * about. */
 void recheck_everybody(struct recheck *recheck);

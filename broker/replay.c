@@ -259,7 +259,8 @@ static void on_page(struct page_waiter *waiter) {
     replay_pump(replay);
 }
 
-/* --- news -------------------------------------------------------------------------------------- */
+/* --- news
+ * -------------------------------------------------------------------------------------- */
 
 void replay_on_gap(struct replay *replay, const struct gap *gap) {
     bool is_under_way = is_open(replay) && replay->state != REPLAY_LIVE;

@@ -9,8 +9,8 @@
  *   LIVE       at the head. Only a user stream's replay is kept then: it has the list of the
  *              stream's topics, which the handler may not know yet when it unsubscribes
  *
- * Its origin says from where the client goes on (origin.h), and its walk reads what comes after that
- * (walk.h). A replay ends with SUBSCRIBED, sent in the same turn in which it reaches the head:
+ * Its origin says from where the client goes on (origin.h), and its walk reads what comes after
+ * that (walk.h). A replay ends with SUBSCRIBED, sent in the same turn in which it reaches the head:
  * fan-out sends all later events. */
 #pragma once
 

@@ -1,5 +1,5 @@
-/* Which database of which Postgres server LISTEN has reached, and whether another connection has
- * reached the same one. Pure.
+/* The Postgres server: which database of which server LISTEN has reached, and whether another
+ * connection has reached the same one. Pure.
  *
  * After a fail-over, or a change of the address, some of the broker's connections may still be at
  * the old server, which may be alive. LISTEN does not hear what they write there, and what they

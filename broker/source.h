@@ -1,5 +1,6 @@
-/* Where notifications come from: the broker knows a source by these functions alone. listener.h is
- * LISTEN on a connection to Postgres; tests have a source that they drive by hand. */
+/* Where notifications come from: the broker has one source, and knows it by these functions alone.
+ * listener.h is LISTEN on a connection to Postgres. Another source stands in LISTEN's place, not
+ * beside it: tests have one that they drive by hand. */
 #pragma once
 
 #include "buf.h"
@@ -15,8 +16,8 @@ struct source_owner {
     /* All channels are listened to: what is sent from now on is heard. */
     void (*on_listening)(void *self);
     /* The source knows which server it has reached. server_us: that server's clock, in microseconds
-     * since 1970, read after listening had begun. Called again after `change`, when the new channels
-     * are listened to. */
+     * since 1970, read after listening had begun. Called again after `change`, when the new
+     * channels are listened to. */
     void (*on_verified)(void *self, const char *server, uint64_t server_us);
     /* An attempt failed, or nothing is heard any more. The source tries again by itself. */
     void (*on_lost)(void *self, const char *reason);
@@ -28,17 +29,16 @@ struct source_owner {
 
 struct source_kind {
     void (*start)(struct source *source);
-    /* The channels have changed: the source listens to the new ones. Notifications on channels that are
-     * in both sets are never missed. Until on_verified is called again, some of the old set may still
-     * come, and some of the new set not yet. */
+    /* The channels have changed: the source listens to the new ones. Notifications on channels that
+     * are in both sets are never missed. Until on_verified is called again, some of the old set may
+     * still come, and some of the new set not yet. */
     void (*change)(struct source *source);
     /* Makes no further attempts. */
     void (*stop)(struct source *source);
     /* Asks whether all channels are still listened to. If not, the source is lost. */
     void (*verify)(struct source *source);
-    /* A marker came back, so this is the right server: after the next loss, connect at once. Before
-     * that the source must not reconnect at once, since the server may be the wrong one and every
-     * loss costs all streams a refresh. */
+    /* A marker came back: this server is right. After the next loss the first attempt is immediate.
+     * Without this call attempts back off, because each loss costs every stream a refresh. */
     void (*settle)(struct source *source);
     /* The owner has found that the source hears nothing any more: it is lost, with that reason. */
     void (*give_up)(struct source *source, const char *reason);

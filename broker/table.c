@@ -134,8 +134,8 @@ static bool end_page(struct table *table, const struct pg_result *result, uint64
 
 /* --- is the schema there? --------------------------------------------------------------------- */
 
-/* A statement about the server or the schema, without further parameters. Readings come next after
- * it. */
+/* A statement about the server or the schema, without further parameters. It counts as a pruning,
+ * so that a reading comes next. */
 static void ask(struct table *table, const char *sql,
                 void (*on_result)(void *self, const struct pg_result *result)) {
     const char *parameters[1];
@@ -286,8 +286,8 @@ static void end_reading(struct table *table) {
     table->owner.on_read(table->owner.self);
 }
 
-/* The head after the gaps are told: just before the first event, or the end of all gaps. A client
- * that is told now and comes back later is told again only of gaps that end after that event. */
+/* The head after telling the gaps: just before the first event, else the highest gap. A client that
+ * is told now and returns later is told again only of gaps beyond that event. */
 static uint64_t head_after_gaps(const struct table *table, const struct pg_result *result) {
     uint64_t head = table->head;
     for (int i = 0; i < table_result_rows(result); i++) {

@@ -1,9 +1,9 @@
 /* The table of durable events, read on a connection of its own, one statement at a time, so that a
  * slow statement delays neither markers nor notifications.
  *
- *   UNKNOWN   Postgres has not said yet whether the schema is there: subscriptions wait. After
- *             TABLE_PATIENCE losses of this connection while LISTEN is in force, only subscriptions
- *             with an id wait: clients that never use the schema must not depend on it
+ *   UNKNOWN   Postgres has not said whether the schema exists; subscriptions wait. After this
+ *             connection was lost TABLE_PATIENCE times while LISTEN was in force, only those with a
+ *             durable id wait: clients that never use the schema must not depend on it
  *   ABSENT    the schema is not there or cannot be used, `reason` says why: no durable events
  *   PRESENT   the table is read
  *
@@ -81,13 +81,15 @@ struct table {
     char reason[TABLE_REASON_BYTES]; /* ABSENT */
     uint64_t head;                   /* PRESENT: at least 1; else 0 */
     uint64_t identity;               /* PRESENT: which table it is; another table has other ids */
-    enum table_task task;            /* under way, or the last one; after a look: TABLE_PRUNES */
-    bool is_proved;                  /* this session reaches the server that LISTEN reaches */
-    bool must_look;                  /* ask first whether the schema is there and the same */
-    uint64_t reading_wanted;         /* readings are numbered: the newest that was asked for */
-    uint64_t reading_started;        /* the newest that the last statement serves */
-    uint64_t reading_done;           /* the newest that is complete */
-    struct gap_memory gaps;          /* after the head: the reading under way has met them */
+    /* The task under way, or the last one. A look at the server or the schema counts as
+     * TABLE_PRUNES, so that a reading comes next. */
+    enum table_task task;
+    bool is_proved;           /* this session reaches the server that LISTEN reaches */
+    bool must_look;           /* ask first whether the schema is there and the same */
+    uint64_t reading_wanted;  /* readings are numbered: the newest that was asked for */
+    uint64_t reading_started; /* the newest that the last statement serves */
+    uint64_t reading_done;    /* the newest that is complete */
+    struct gap_memory gaps;   /* after the head: the reading under way has met them */
     struct table_pages pages;
     struct table_page *page; /* TABLE_PAGES: the one under way */
     uint64_t page_end;       /* the page under way ends at this id, or before if it is full */

@@ -34,9 +34,9 @@ bool table_result_is_schema(const struct pg_result *result, uint64_t *head, uint
     "r.id, r.topic, r.is_floor, r.type, r.data, r.publisher_id, r.retry, r.comment, r.is_text, " \
     "r.tenant"
 
-/* True if the events' ids rise, and the first is after the given one, as is the page's end, which is
- * not before the last. So a reader that goes on from there makes progress. (Ids of gaps are not
- * checked.) */
+/* True if event ids rise strictly from `after` on, and the end is after `after` and not before the
+ * last event. So a reader that goes on from the end makes progress. The order of the gaps' ids is
+ * not checked. */
 bool table_result_is_page(const struct pg_result *result, uint64_t after) must_check;
 
 /* The number of gaps and events. */

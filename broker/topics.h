@@ -43,9 +43,9 @@ struct interest {
     struct topic *topic;       /* borrowed: a topic stays while it has interests */
     struct delivery *delivery; /* borrowed: a closing handler ends its interests first */
     uint64_t clients;          /* at least 1 */
-    uint64_t by_token;         /* of these: have a replay (replay.h), and a token */
-    uint64_t user_streams;     /* of these: open user streams, see replay.h */
-    uint64_t first_of;         /* of these user streams: have this as their first topic */
+    uint64_t by_token;         /* how many of them have a replay (replay.h), and so a token */
+    uint64_t user_streams;     /* how many of them are open user streams, see replay.h */
+    uint64_t first_of;         /* how many of these user streams have this as their first topic */
     uint64_t losses_told;      /* during the handler's RESUME: see history_losses */
     uint64_t pending_events;   /* as the handler reported last */
     uint64_t queued_bytes;
@@ -63,7 +63,8 @@ struct topic_tenant {
     struct topic_list idle;
     size_t topics; /* in both lists */
     char name[TENANT_BYTES_MAX + 1];
-    /* What the survey of this number has counted; if it is an older one, nothing. */
+    /* The counts below are valid only if `survey` is the current survey's number; else they are
+     * 0. */
     uint64_t survey;
     uint64_t streams;
     uint64_t user_streams; /* that are open */
@@ -84,8 +85,10 @@ struct topic {
     struct floors floors;         /* raised by the log */
     uint64_t subscribers;         /* clients of all handlers */
     struct traffic traffic;
-    uint64_t queued_frames;   /* waiting for handlers, as the survey of this number counted them */
-    uint64_t survey;          /* number in survey.h; if it is an older one, queued_frames means 0 */
+    /* Frames that wait for handlers. The count is valid only if `survey` is the current survey's
+     * number (survey.h); else it is 0. */
+    uint64_t queued_frames;
+    uint64_t survey;
     int64_t last_activity_ms; /* wall clock */
     size_t key_length;
     char key[];
@@ -144,7 +147,8 @@ struct topic *topics_find(const struct topics *topics, struct topic_key key);
  * event to the log, which keeps the topic. */
 struct topic *topics_touch(struct topics *topics, struct topic_key key);
 
-/* Counts an event of the topic that goes to a handler. topic: NULL if it does not exist any more. */
+/* Counts an event of the topic that goes to a handler. topic: NULL if it does not exist any
+ * more. */
 void topics_count_broadcast(struct topics *topics, struct topic *topic);
 
 /* Adds that many clients to the handler's interest; list is the handler's. The topic stays until
@@ -173,8 +177,8 @@ void topics_forget_durable_floors(struct topics *topics);
 /* Call this after an entry has left the log: frees the topic if nothing else keeps it. */
 void topics_settle(struct topics *topics, struct topic *topic);
 
-/* The memory of a topic, without what the log counts. A topic of another tenant than "" counts as if
- * its tenant had no other. */
+/* The memory of a topic, without what the log counts. A topic of another tenant than "" counts as
+ * if its tenant had no other. */
 size_t topic_bytes(const struct topic *topic);
 
 static inline struct topic_key topic_key_of(const struct topic *topic) {

@@ -25,8 +25,8 @@ struct entry *trail_first(const struct trail *trail);
 void trail_drop_first(struct trail *trail);
 
 /* The oldest entry that is new to the cursor, or NULL. This costs a binary search, and one step for
- * each later entry that the cursor covers. There are few of them if the reader moves its cursor past
- * each entry that it gets. */
+ * each later entry that the cursor covers. There are few of them if the reader moves its cursor
+ * past each entry that it gets. */
 struct entry *trail_after(const struct trail *trail, const struct cursor *cursor);
 
 /* The memory that it uses, without the struct itself. */

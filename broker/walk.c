@@ -97,8 +97,9 @@ static const struct entry *if_new(const struct entry *entry, const struct cursor
     return entry != NULL && entry_is_new(entry, cursor) ? entry : NULL;
 }
 
-/* True if the next entry is a break for all names. (It is not enough to look at one of them: an
- * event of another may come before the break.) Any event may match a pattern. */
+/* True if the next entry of every topic of the handler is a break. All topics must be looked at: a
+ * client may have two, and an event of the other one may come before the break. Any event may match
+ * a pattern. */
 static bool is_at_break(const struct walk *walk) {
     const struct history *history = history_of(walk);
     const struct cursor *cursor = &walk->cursor;
@@ -359,9 +360,9 @@ static const struct entry *next_entry(struct walk *walk, bool has_room, bool *is
     return entry;
 }
 
-/* written: the position of a reader that has everything up to the entry. A client's position moves
- * by the entry's own part only. Of a handler's, a part that is already further stays: positions
- * never move back. */
+/* written: a frame in the log carries the position of a reader that has everything up to it. A
+ * client's position moves by the entry's own part only. A handler's position moves by both. Where
+ * the handler's walk is further, its own part is kept: positions never go back. */
 static void move_step(const struct walk *walk, const struct entry *entry,
                       const struct position *written, struct walk_step *step) {
     bool has_id = entry->kind == ENTRY_DURABLE;

@@ -10,14 +10,14 @@
  *   3. pages of the table, while durable events of the names are not in the log: first a GAP for
  *      each gap that the page shows, then its events
  *   4. ephemeral events that the log has dropped while pages were read
- *   5. a handler's: what a client is told first. (All that is told to a client before its next event
- *      makes one refresh. A handler's refreshes are told one by one.)
+ *   5. a handler's: what a client is told first. (All that is told to a client before its next
+ *      event makes one refresh. A handler's refreshes are told one by one.)
  *   6. the log: events and breaks, in their order
  *   7. the HEAD
  *
- * The log may drop entries between two turns, so each turn begins with the first again. A walk has a
- * cursor, and pins neither entries of the log nor pages of the table. It remembers what it has told,
- * and tells that again only if there is more to tell, or if an event came in between.
+ * The log may drop entries between two turns, so each turn begins with the first again. A walk has
+ * a cursor, and pins neither entries of the log nor pages of the table. It remembers what it has
+ * told, and tells that again only if there is more to tell, or if an event came in between.
  *
  * A walk is over the names of one client, or over all topics that a handler is interested in. A
  * client's position moves by a step's own part only: a durable event moves D, an ephemeral one M.S.

@@ -24,8 +24,8 @@ void config_load(struct config *config, enum config_program program, int argc, c
 enum { CONFIG_REASON_BYTES = 512 };
 
 /* Loads it once more for a program that goes on: from the same sources as *old was, with the same
- * command line. *fresh is zero-initialised, and is released by the caller in both cases. False, with
- * *reason, if a source has an error. The log stays as it is. */
+ * command line. *fresh is zero-initialised, and is released by the caller in both cases. False,
+ * with *reason, if a source has an error. The log stays as it is. */
 bool config_load_again(struct config *fresh, const struct config *old, enum config_program program,
                        char reason[CONFIG_REASON_BYTES]) must_check;
 

@@ -8,9 +8,11 @@
  *   4. flush     run the tasks of loop_flush_soon, once each: this is where output is written
  *   5. reap      run the tasks of loop_reap_soon: they free what was stopped during this turn
  *
- * The guarantee of the phases: nothing is closed or freed outside phase 5. So no pointer goes stale
- * and no descriptor number is reused while callbacks of the same turn are still to come. Owners
- * have to stop their parts at once and to free them in a reap task.
+ * The guarantee: a part that was stopped is not called any more, not even if it was ready or due in
+ * this turn. loop_io_stop also takes the descriptor out of epoll. So the descriptor may be closed
+ * after that at any time, and its number may be used again in the same turn. Memory is another
+ * matter: callers on the stack may still use the owner of what has stopped. So an owner that ends
+ * in one of its own callbacks stops its parts at once, and is freed in a reap task.
  *
  * All parts are embedded in their owner; container_of finds it. This is the one file that knows
  * epoll. */
@@ -42,7 +44,7 @@ enum loop_interest {
     LOOP_CLOSED = 8, /* only in `ready`: the peer is gone, or an error is pending */
 };
 
-/* Does not own the descriptor: close it in a reap task, after loop_io_stop. */
+/* Does not own the descriptor: close it after loop_io_stop. */
 struct loop_io {
     int fd; /* -1: not started */
     unsigned interest;
@@ -98,6 +100,6 @@ void loop_reap(struct loop *loop);
 
 /* --- signals ----------------------------------------------------------------------------- */
 
-/* Blocks SIGTERM, SIGINT and SIGHUP for the process and hands them to on_signal in the dispatch phase;
- * SIGPIPE is ignored. Called once. */
+/* Blocks SIGTERM, SIGINT and SIGHUP for the process and hands them to on_signal in the dispatch
+ * phase; SIGPIPE is ignored. Called once. */
 void loop_on_signal(struct loop *loop, void *owner, void (*on_signal)(void *owner, int signal));

@@ -17,8 +17,8 @@ void patterns_remove(struct patterns *patterns, struct topic_key pattern) {
     patterns->count--;
 }
 
-/* The search starts at the length of the tenant and the newline, so only patterns of the topic's own
- * tenant can match. */
+/* The search starts at the length of the tenant and the newline, so only patterns of the topic's
+ * own tenant can match. */
 void patterns_search(const struct patterns *patterns, struct topic_key topic,
                      struct pattern_search *search) {
     search->patterns = patterns;

@@ -22,8 +22,8 @@ enum {
 /* 1 to 255 bytes of UTF-8 without control characters. */
 bool topic_is_valid(struct slice name) must_check;
 
-/* A name that ends in '*' is a pattern, and no topic: it matches all topics that begin with the part
- * before the '*'. TOPIC_BROADCAST alone is a topic all the same. */
+/* A name that ends in '*' is a pattern, and no topic: it matches all topics that begin with the
+ * part before the '*'. TOPIC_BROADCAST alone is a topic all the same. */
 bool topic_is_pattern(struct slice name) must_check;
 
 /* Events on this topic go to every stream of the events API, whatever its topics. */

@@ -13,20 +13,21 @@
  *     RESUME       u8 is_last, u8 position kind, position, u32 count, count times:
  *                  topic, u32 clients                  second; one or more, the last has is_last
  *     SUBSCRIBE    u64 token, u8 form, u8 position kind, position, str user, topics
- *                                                      (Position kind ALL with a position: the
- *                                                      client was accepted at that position before,
- *                                                      and has got nothing since.)
+ *                                                      (Kind ALL with a position: the client
+ *                                                      asked for all, was accepted at this
+ *                                                      position, and has received nothing since.)
  *     CREDIT       u64 token, u32 bytes                so many more bytes may be replayed to it
- *     UNSUBSCRIBE  u64 token, u8 form, topics          the topics that it has; token 0: the client
- *                                                      is live. (A user stream keeps its token when
- *                                                      it is live. Its list is ignored, as the
- *                                                      broker may have narrowed it.)
- *     ASK_POSITION u64 token
+ *     UNSUBSCRIBE  u64 token, u8 form, topics          the topics that it has. token 0: a live
+ *                                                      client. A live user stream keeps its token,
+ *                                                      and its topic list is ignored: the broker
+ *                                                      knows the granted topics
+ *     ASK_POSITION u64 token                           a HEAD of a topic or of /events
  *     ASK_DOCUMENT u64 token, u8 kind, u32 limit,      limit: of full health, how many topics at
  *                  str tenant                          most; tenant: who asks. Health and stats
  *                                                      are about the whole machine for the tenant
- *                                                      "", and about no other's topics for any other
- *                                                      tenant. Short health is the same for all
+ *                                                      "", and about no other's topics for any
+ *                                                      other tenant. Short health is the same for
+ *                                                      all
  *     REPORT       u32 serial, u32 open streams, u64 plain bytes, u64 gzip bytes (of streams that
  *                  are compressed, since the last report: before and after compression),
  *                  u8 is_last, u32 count, count times:
@@ -37,19 +38,21 @@
  *   broker -> handler
  *     WELCOME      u32 magic, u16 version, u32 pid     first, once
  *     ACCEPTED     u64 token, u8 has_backlog, position, topics
- *                  has_backlog: a replay or a refresh comes next (if the client had no position,
- *                  one may come even without this; with patterns, there may be none); topics: of
- *                  the ones asked for, those that the client may have, in the same order
+ *                  has_backlog: a REPLAY or REFRESH follows. Without a position, a REFRESH may
+ *                  follow although this is 0. With patterns, this may be 1 and nothing follows.
+ *                  topics: of the ones asked for, those that the client may have, in the same order
  *     REFUSED      u64 token, u16 status, str text     the client may have none of its topics, or
  *                                                      there is no table for its user stream
- *     REFRESH      u64 token, u8 is_durable, topic (or an empty str), position, u8 reason, u64 dropped
+ *     REFRESH      u64 token, u8 is_durable, topic (or an empty str), position, u8 reason,
+ *                  u64 dropped
  *                  token 0: for all live clients, or, if there is a topic, for those of the topic
  *                  and of patterns that match it; a pattern: for those that have that pattern;
  *                  is_durable: durable events may be missing, too. Without is_durable it is not
  *                  for user streams
  *     REPLAY       u64 token, and an EVENT's body: for this client alone
  *     SUBSCRIBED   u64 token, position                 from here on the client is live
- *     EVENT        u8 is_durable + 2 * is_text, position, topic, str publisher id, u32 id_at, str body
+ *     EVENT        u8 is_durable + 2 * is_text, position, topic, str publisher id, u32 id_at,
+ *                  str body
  *     POSITION     u64 token, position                 answers ASK_POSITION when token is not 0
  *     DOCUMENT     u64 token, u16 status, str document    answers ASK_DOCUMENT
  *     RECHECK      str tenant, str user                the streams of that tenant's user (user "":
@@ -59,9 +62,9 @@
  *                                                      of them has is_last
  *     GOODBYE      str reason                          then the broker closes the connection
  *
- * Form: TOPICS clients (the topics API) get every event of their topics. USER clients are
- * the user streams of the durable API. They get durable events only, have D alone as their
- * position, and get only topics that their user has subscribed to in the database.
+ * Form: TOPICS clients (the topics API and the events API) get every event of their topics. USER
+ * clients are the user streams of the durable API. They get durable events only, have D alone as
+ * their position, and get only topics that their user has subscribed to in the database.
  *
  * The life of a subscription: SUBSCRIBE, then ACCEPTED or REFUSED. After ACCEPTED come the events
  * after the client's position as REPLAYs, with a REFRESH at each place where the broker cannot
@@ -140,7 +143,7 @@ enum wire_type {
 
 /* Which events a client gets, and how its positions are written. */
 enum wire_form {
-    WIRE_FORM_TOPICS, /* topics API: D.M.S */
+    WIRE_FORM_TOPICS, /* topics API and events API: D.M.S */
     WIRE_FORM_USER,   /* durable API (user streams): D, durable events only */
 };
 enum { WIRE_FORMS = WIRE_FORM_USER + 1 };

@@ -1,7 +1,9 @@
-/* The bytes of requests that a handler holds: requests that are still coming in, and requests that
- * wait for an answer. Pure. An owner takes the bytes that it allocates for a request, and gives
- * them back when it frees them. Before it reads more, it asks whether the budget is spent. One
- * request may exceed the budget, so that the largest one is served, too. */
+/* How many bytes of requests a handler holds. Pure. Two kinds of owners share one:
+ * incoming_requests (incoming.h), for requests that are still coming in, and in pgsse-publish
+ * pending_requests (pending_request.h), for requests that wait for Postgres. An owner takes the
+ * bytes that it allocates for a request, and gives them back when it frees them. Before it reads
+ * more, it asks whether the budget is spent. One request may exceed the budget, so that the largest
+ * one is served, too. */
 #pragma once
 
 #include "base.h"

@@ -2,7 +2,8 @@
 
 #include "log.h"
 
-/* Its bytes are not shown: where a web server passes on what a client sent, they are a stranger's. */
+/* Its bytes are not shown: where a web server passes on what a client sent, they are a
+ * stranger's. */
 static void complain(struct slice tenant) {
     static struct log_limit limit;
     log_limited(

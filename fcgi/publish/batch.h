@@ -1,4 +1,5 @@
-/* Publishing: what arrives together goes to Postgres in one statement and one commit.
+/* A batch is a queue of events on their way to Postgres: the events that arrive together go out in
+ * one statement and one commit.
  *
  * While a commit is under way the queue fills, and the next statement takes all of it: the slower
  * commits are, the larger the groups become. One slow commit delays the next, not a hundred.

@@ -1,9 +1,9 @@
 /* What a publisher of the durable API sent. Pure.
  *
  * The body is {"channel","eventType","payload"}, all three of them, and what fields.h has; other
- * keys are ignored, but "event" is refused, which means "eventType", and so is "tenant". Any JSON but null is a payload,
- * also 0, false and ""; it keeps every byte but the white space between tokens. eventType is not
- * empty. */
+ * keys are ignored, but "event" is refused, which means "eventType", and so is "tenant". Any JSON
+ * but null is a payload, also 0, false and ""; it keeps every byte but the white space between
+ * tokens. eventType is not empty. */
 #pragma once
 
 #include "fields.h"

@@ -1,11 +1,12 @@
-/* From the body of a publish in the topics API or the events API to the text of a notification. Pure.
+/* From the body of a publish in the topics API or the events API to the text of a notification.
+ * Pure.
  *
- * The tenant is given by the caller, which knows it from the web server (identity.h); it is valid. A
- * body with a "tenant" is refused: it is not for the publisher to say whose topics they are.
+ * The tenant is given by the caller, which knows it from the web server (identity.h); it is valid.
+ * A body with a "tenant" is refused: it is not for the publisher to say whose topics they are.
  *
  * The text is an object with the members "topic", "data", and those of "event" and of fields.h that
- * were given, "tenant" unless that is "", and a nonce, which keeps Postgres from merging equal notifications of a transaction.
- * data keeps every byte but the white space between tokens. */
+ * were given, "tenant" unless that is "", and a nonce, which keeps Postgres from merging equal
+ * notifications of a transaction. data keeps every byte but the white space between tokens. */
 #pragma once
 
 #include "fields.h"

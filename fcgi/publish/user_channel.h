@@ -17,8 +17,8 @@ struct user_channel {
 /* Zero-initialised before it is parsed; released after that, also after a refusal. */
 void user_channel_release(struct user_channel *user_channel);
 
-/* {"userId":1,"channel":"c"}. A "tenant" is refused. Both return HTTP_OK, or the status of the refusal with *reason, good
- * until the next call. */
+/* {"userId":1,"channel":"c"}. A "tenant" is refused. Both return HTTP_OK, or the status of the
+ * refusal with *reason, good until the next call. */
 unsigned user_channel_parse(struct user_channel *user_channel, struct slice body,
                             const char **reason) must_check;
 

@@ -1,8 +1,8 @@
 /* All clients that asked for the same topics in the same form. They get the same bytes, so they
  * share one feed: a frame is appended once, and the flush phase then lets each of them write once.
  *
- * Clients that take gzip are audiences of their own, whose feed has a gzip_group. There a live client
- * that is no reader of the feed gets copies of the frames among its own bytes.
+ * Clients that take gzip are audiences of their own, whose feed has a gzip_group. There a live
+ * client that is no reader of the feed gets copies of the frames among its own bytes.
  *
  * User streams (see wire.h) are audiences of their own: they get durable events only, and their ids
  * are the durable part of a position alone. */
@@ -73,8 +73,8 @@ static inline bool audience_is_gzip(const struct audience *audience) {
     return audience->feed.gzip != NULL;
 }
 
-/* The tally of that topic or pattern among its own, or else of a pattern among them that matches the
- * topic; NULL if there is none. */
+/* The tally of that topic or pattern among its own, or else of a pattern among them that matches
+ * the topic; NULL if there is none. */
 struct tally *audience_tally(const struct audience *audience, struct topic_key topic);
 
 /* --- its clients ------------------------------------------------------------------------------ */

@@ -1,6 +1,6 @@
 /* The compressors of a process. A group of clients has one of them for itself (see gzip_group.h),
- * and there are at most COMPRESSORS_MAX: a group that has sent nothing for COMPRESSORS_IDLE_MS loses
- * its compressor to one that needs it. What is compressed alone shares one workplace.
+ * and there are at most COMPRESSORS_MAX: a group that has sent nothing for COMPRESSORS_IDLE_MS
+ * loses its compressor to one that needs it. What is compressed alone shares one workplace.
  *
  * Also here: what compression has saved. */
 #pragma once

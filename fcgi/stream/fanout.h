@@ -37,8 +37,8 @@ struct audience *fanout_attach(struct fanout *fanout, enum stream_form form, boo
 /* The audience has one client less; without any it is destroyed. *audience becomes NULL. */
 void fanout_detach(struct fanout *fanout, struct audience **audience);
 
-/* A client of the audience subscribes again: the broker may forget how many streams there are, so the
- * next report tells it. */
+/* A client of the audience subscribes again: the broker may forget how many streams there are, so
+ * the next report tells it. */
 void fanout_recount(struct audience *audience);
 
 /* Destroys the topic unless an audience wants it. Its tally is not reported any more. */

@@ -1,10 +1,10 @@
 /* How the frames of a feed are compressed: once, for all clients of an audience that takes gzip.
  *
  * The frames share a compressor, so a frame may refer to the ones before it, back to the group's
- * last reset. So a client may read the feed if exactly these frames were the last bytes that it got.
- * A client may begin to read where a reset is: it is a newcomer until then, and so is a client again
- * that was sent bytes of its own, or lost frames. Newcomers get their own copies of each frame, which
- * was compressed alone.
+ * last reset. So a client may read the feed if exactly these frames were the last bytes that it
+ * got. A client may begin to read where a reset is: it is a newcomer until then, and so is a client
+ * again that was sent bytes of its own, or lost frames. Newcomers get their own copies of each
+ * frame, which was compressed alone.
  *
  * A reset costs each reader: for some frames there is little to refer to. A newcomer costs, too, as
  * long as it waits. So the group is reset when both have cost about the same, or before the copies

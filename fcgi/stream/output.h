@@ -4,7 +4,8 @@
  * frames, never into one. A record that is begun is finished first. Each record holds bytes of one
  * source. One call writes all that waits, as far as the socket takes it.
  *
- * From output_start_gzip on all content is one gzip stream. Own bytes are a draft until they are
+ * From output_start_gzip on all content is one gzip stream. The feed's frames come compressed, once
+ * for all readers (gzip_group.h). Own bytes are compressed here: they are a draft until they are
  * written, or a copy of a frame or the end follows them: then they become a block. Since the next
  * frame of the feed may refer to the last ones, own bytes end the attachment: the client is a
  * newcomer of the feed's gzip_group, and is attached again where a reset is. */
@@ -53,10 +54,11 @@ static inline bool output_is_attached(const struct output *output) {
     return output->feed != NULL;
 }
 
-/* The buffer that own bytes are appended to. Every byte for this client alone, headers included,
- * goes through here or through output_append_event; all others come from the feed. (output_detach
- * copies bytes of the feed into own ones, output_append_copy adds frames of it, and overflow.c takes
- * own ones back.) A gzip stream that is attached leaves its feed: no frame may wait there. */
+/* The buffer that own bytes are appended to, plain: in a gzip stream it is the draft. Every byte
+ * for this client alone, headers included, goes through here or through output_append_event; all
+ * others come from the feed. (output_detach copies bytes of the feed into own ones,
+ * output_append_copy adds frames of it, and overflow.c takes own ones back.) A gzip stream that is
+ * attached leaves its feed: no frame may wait there. */
 struct buf *output_own(struct output *output);
 
 /* Removes so many bytes from the end of own; at most output_own_unbegun. */
@@ -65,8 +67,8 @@ void output_take_back_own(struct output *output, size_t bytes);
 /* Adds an event to the own bytes. The tally is borrowed until the event is written. */
 void output_append_event(struct output *output, struct slice frame, struct tally *tally);
 
-/* Adds a frame of the feed of its group, to which it is not attached: compressed alone, with the sum
- * of its plain bytes. Tally: see there; NULL: a refresh. */
+/* Adds a frame of the feed of its group, to which it is not attached: compressed alone, with the
+ * sum of its plain bytes. Tally: see there; NULL: a refresh. */
 void output_append_copy(struct output *output, struct slice block, const struct gzip_sum *sum,
                         struct tally *tally);
 

@@ -6,10 +6,10 @@
  *              SHARED_QUESTION_TURN_BYTES, or one client, so that events are not delayed
  *
  * There is one question of a kind at a time, however many clients wait: the broker and the uplink
- * carry one answer for all of them that are of one tenant. The tenant whose client has waited longest
- * is next. A client that comes while the question is on its way shares the answer, unless it is of
- * another tenant, or wants a longer list: then it waits for a later answer. The number of waiting
- * clients is bounded. */
+ * carry one answer for all of them that are of one tenant. The tenant whose client has waited
+ * longest is next. A client that comes while the question is on its way shares the answer, unless
+ * it is of another tenant, or wants a longer list: then it waits for a later answer. The number of
+ * waiting clients is bounded. */
 #pragma once
 
 #include "broker_question.h"

@@ -1,18 +1,7 @@
-/* Owns everything in the stream handler. The way of one event through it:
- *
- *   on_frame           an EVENT frame comes from the broker on the uplink
- *   fanout_publish     appends the frame once to the feed of each audience that wants its topic
- *   on_flush           (audience.c) at the end of the turn goes through its clients, and
- *   client_flush       lets each of them
- *   output_write       write all that waits for it in one go, as FastCGI records, to the web server
- *
- * and of one request:
- *
- *   on_request         the request is complete: libfcgi parses it,
- *   answer_request     decides whether it gets a stream or an answer
- *   subscribe_begin    the connection is taken over, and the broker is asked
- *   subscribe_on_accepted    headers and first block, in one write
- *   subscribe_on_subscribed  from here on the feed
+/* Owns everything in the stream handler: the requests that come in, the uplink to the broker, and
+ * the clients with their subscriptions and answers. It hands each request to `answer`, and each
+ * frame of the broker to the part that the frame is for. docs/architecture.md follows one event,
+ * and one request, through it.
  *
  * What needs what, from the top; every arrow goes down:
  *

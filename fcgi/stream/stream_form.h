@@ -1,4 +1,5 @@
-/* How a stream looks to its client: it depends on the API, and on what the client asked for. Pure. */
+/* How a stream looks to its client: it depends on the API, and on what the client asked for.
+ * Pure. */
 #pragma once
 
 #include "wire.h"

@@ -88,7 +88,8 @@ struct position subscriber_written(const struct subscriber *subscriber,
  * yet. */
 bool subscriber_append_position(struct subscriber *subscriber) must_check;
 
-/* It came without a position that can be used, and has been sent no id, by itself or by its feed. */
+/* It came without a position that can be used, and has been sent no id, by itself or by its
+ * feed. */
 static inline bool subscriber_lacks_id(const struct subscriber *subscriber) {
     return subscriber->lacks_id && !subscriber->client.seat.output.has_sent_feed;
 }
