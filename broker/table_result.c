@@ -5,14 +5,12 @@
 
 #include <stdio.h>
 
-enum { ID_DIGITS_MAX = 19 };
-
 #define NOT_INSTALLED \
     "the schema pgsse is not installed, or not for this role (" SCHEMA_COMMAND "): "
 
 static bool is_id(const char *text) {
     uint64_t id;
-    return decimal_parse(slice_of(text), ID_DIGITS_MAX, UINT64_MAX, &id);
+    return decimal_parse(slice_of(text), DECIMAL_DIGITS_MAX, UINT64_MAX, &id);
 }
 
 /* --- the schema ------------------------------------------------------------------------------ */

@@ -86,6 +86,20 @@ int64_t jittered(int64_t value) {
     return value - fifth + random_below((uint32_t)(2 * fifth + 1));
 }
 
+static bool is_one_of(char c, const char *bytes) {
+    return c != '\0' && strchr(bytes, c) != NULL;
+}
+
+struct slice slice_trim(struct slice text, const char *bytes) {
+    while (text.length > 0 && is_one_of(text.at[0], bytes)) {
+        text = (struct slice){text.at + 1, text.length - 1};
+    }
+    while (text.length > 0 && is_one_of(text.at[text.length - 1], bytes)) {
+        text.length--;
+    }
+    return text;
+}
+
 struct slice slice_take_until(struct slice *text, char separator, bool *was_found) {
     /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): it is NULL only when length is 0 */
     const char *end = text->length == 0 ? NULL : memchr(text->at, separator, text->length);

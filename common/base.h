@@ -16,6 +16,10 @@
 #define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 #define length_of(array)                    (sizeof(array) / sizeof((array)[0]))
 
+/* The value of a macro as a string literal, so that a text and its constant cannot differ. */
+#define text_of(macro)          text_of_expanded(macro)
+#define text_of_expanded(value) #value
+
 /* Aborts with file, line and text of the condition if it does not hold. */
 #define check(condition)                                  \
     do {                                                  \
@@ -58,6 +62,18 @@ static inline bool slice_begins_with(struct slice a, struct slice start) {
 /* Takes the text before the first separator off *text, and removes the separator, too. Without a
  * separator it takes all. */
 struct slice slice_take_until(struct slice *text, char separator, bool *was_found);
+
+/* The text without those bytes (not NUL) at its beginning and end. */
+struct slice slice_trim(struct slice text, const char *bytes) must_check;
+
+/* The value of a hexadecimal digit, in either case; -1 if c is none. */
+static inline int hex_digit(int c) {
+    int lower = c | 0x20;
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
 
 /* Milliseconds and microseconds of the monotonic clock; wall_ms is the time of day since 1970. */
 int64_t clock_ms(void);

@@ -3,7 +3,6 @@
 #include "buf.h"
 #include "config_pairs.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
@@ -78,13 +77,7 @@ static bool file_read(const char *path, struct buf *text) {
 }
 
 static struct slice trim(struct slice text) {
-    while (text.length > 0 && isspace((unsigned char)text.at[0])) {
-        text = (struct slice){text.at + 1, text.length - 1};
-    }
-    while (text.length > 0 && isspace((unsigned char)text.at[text.length - 1])) {
-        text.length--;
-    }
-    return text;
+    return slice_trim(text, " \t\r\n\v\f");
 }
 
 /* For each key the line of the file in which it was found; 0: not yet. */

@@ -3,8 +3,6 @@
 #include "decimal.h"
 #include "utf8.h"
 
-enum { NUMBER_DIGITS_MAX = 19 }; /* 10^19 - 1 still fits into 64 bits */
-
 struct scan {
     struct slice text;
     size_t at;
@@ -31,14 +29,6 @@ static bool is_space(int c) {
 
 static bool is_digit(int c) {
     return c >= '0' && c <= '9';
-}
-
-static int hex_digit(int c) {
-    if (is_digit(c)) {
-        return c - '0';
-    }
-    int lower = c | 0x20;
-    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
 }
 
 static void skip_space(struct scan *scan) {
@@ -387,7 +377,7 @@ bool json_string_is(struct json_value string, const char *text) {
 
 bool json_parse_unsigned(struct json_value number, uint64_t limit, uint64_t *result) {
     return number.type == JSON_NUMBER &&
-           decimal_parse(number.text, NUMBER_DIGITS_MAX, UINT64_MAX, result) && *result <= limit;
+           decimal_parse(number.text, DECIMAL_DIGITS_MAX, UINT64_MAX, result) && *result <= limit;
 }
 
 void json_compact(struct json_value value, struct buf *out) {

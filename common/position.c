@@ -6,21 +6,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { NUMBER_DIGITS_MAX = 19 }; /* 10^19 - 1 still fits into 64 bits */
-
 static bool parse_number(struct slice text, uint64_t *value) {
-    return decimal_parse(text, NUMBER_DIGITS_MAX, UINT64_MAX, value);
-}
-
-static struct slice trimmed(struct slice text) {
-    while (text.length > 0 && (text.at[0] == ' ' || text.at[0] == '\t')) {
-        text = (struct slice){text.at + 1, text.length - 1};
-    }
-    while (text.length > 0 &&
-           (text.at[text.length - 1] == ' ' || text.at[text.length - 1] == '\t')) {
-        text.length--;
-    }
-    return text;
+    return decimal_parse(text, DECIMAL_DIGITS_MAX, UINT64_MAX, value);
 }
 
 static bool parse_parts(struct slice text, struct position *position) {
@@ -43,7 +30,7 @@ static bool parse_parts(struct slice text, struct position *position) {
 
 enum position_kind position_parse(struct slice text, struct position *position) {
     *position = (struct position){0};
-    text = trimmed(text);
+    text = slice_trim(text, " \t");
     if (text.length == 0) {
         return POSITION_NONE;
     }

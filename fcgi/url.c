@@ -1,13 +1,5 @@
 #include "url.h"
 
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static bool decode(struct slice text, char plus, char *decoded, size_t size, size_t *length) {
     *length = 0;
     for (size_t i = 0; i < text.length; i++) {
