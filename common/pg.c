@@ -6,7 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PG_CONNECT_TIMEOUT_MS = 10000, PG_REASON_BYTES = 256, PG_ENCODING_BYTES = 32 };
+#define PG_CONNECT_TIMEOUT_S 10
+enum {
+    PG_CONNECT_TIMEOUT_MS = PG_CONNECT_TIMEOUT_S * 1000,
+    PG_REASON_BYTES = 256,
+    PG_ENCODING_BYTES = 32
+};
 
 enum pg_state {
     PG_STOPPED,
@@ -220,7 +225,8 @@ static void connect_step(struct pg *pg) {
 }
 
 static void on_connect_timeout(struct loop_timer *timer) {
-    lose(container_of(timer, struct pg, timer), "no connection within 10 s");
+    lose(container_of(timer, struct pg, timer),
+         "no connection within " text_of(PG_CONNECT_TIMEOUT_S) " s");
 }
 
 static void on_notice(void *self, const char *message) {

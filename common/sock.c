@@ -79,7 +79,7 @@ static bool bind_and_listen(int fd, const char *path, mode_t mode) {
 
 int sock_listen(const char *path, mode_t mode, const char **reason) {
     if (strlen(path) > SOCK_PATH_MAX) {
-        *reason = "the path of a Unix socket ends at 107 bytes";
+        *reason = "the path of a Unix socket ends at " text_of(SOCK_PATH_MAX) " bytes";
         return -1;
     }
     if (!path_is_free(path, reason)) {

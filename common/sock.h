@@ -6,7 +6,7 @@
 
 #include <sys/types.h>
 
-enum { SOCK_PATH_MAX = 107 }; /* bytes; the kernel's limit, less the final NUL */
+#define SOCK_PATH_MAX 107 /* bytes; the kernel's limit, less the final NUL */
 
 /* Listens on path with that mode. A socket file without a server is replaced; if a server answers
  * there, nothing is changed. Returns a non-blocking descriptor, or -1 with *reason (static text, or

@@ -6,13 +6,14 @@
 
 #include "base.h"
 
+#define EVENT_RETRY_MAX_MS 3600000 /* a macro, for texts: see text_of */
+
 enum {
     TOPIC_BYTES_MAX = 255,
     TOPIC_PATH_BYTES_MAX = 128, /* in a path of the topics API */
     TENANT_BYTES_MAX = 64,
     PUBLISHER_ID_BYTES_MAX = 64,
     EVENT_TYPE_BYTES_MAX = 255,
-    EVENT_RETRY_MAX_MS = 3600000,
     /* How many channels topics are spread over. A constant of the protocol: where publishers and
      * brokers disagree, events are silently lost. */
     TOPIC_CHANNELS = 8,

@@ -22,7 +22,8 @@ static bool read_retry(const struct body_member *member, struct buf *retry, cons
         return true;
     }
     if (!json_parse_unsigned(member->value, EVENT_RETRY_MAX_MS, &retry_ms)) {
-        return body_complain(member, "must be a whole number from 0 to 3600000", reason);
+        return body_complain(
+            member, "must be a whole number from 0 to " text_of(EVENT_RETRY_MAX_MS), reason);
     }
     buf_printf(retry, "%" PRIu64, retry_ms);
     return true;

@@ -30,7 +30,8 @@ int main(int argc, char **argv) {
     if (!origin_rules_parse(&origins, config.cors_origins, config.trusted_proxies, &reason)) {
         die(CONFIG_EXIT_STATUS, "cors_origins, trusted_proxies: %s", reason);
     }
-    descriptors_prepare(PENDING_REQUESTS_MAX, "4096 requests that wait for Postgres");
+    descriptors_prepare(PENDING_REQUESTS_MAX,
+                        text_of(PENDING_REQUESTS_MAX) " requests that wait for Postgres");
     struct loop *loop = loop_create();
     struct publisher *publisher = NULL;
     loop_on_signal(loop, &publisher, on_signal); /* before libfcgi can */

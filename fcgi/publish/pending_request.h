@@ -9,7 +9,7 @@
 #include "route.h"
 
 /* Or fewer, if there are fewer descriptors. */
-enum { PENDING_REQUESTS_MAX = 4096 };
+#define PENDING_REQUESTS_MAX 4096
 
 struct pending_requests;
 
