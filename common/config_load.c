@@ -231,41 +231,58 @@ static void take_value(struct config_arguments *arguments, size_t number, char *
     }
 }
 
-static void parse_arguments(struct config_arguments *arguments, enum config_program program,
-                            int argc, char **argv) {
-    struct option options[length_of(fixed_options) + KEYS_MAX + 1] = {0};
+/* For getopt_long: the fixed options, and one for each key, named with '-' instead of '_'. */
+struct option_table {
+    struct option options[length_of(fixed_options) + KEYS_MAX + 1]; /* the last one is zero */
     char names[KEYS_MAX][32];
+};
+
+/* *table is zero-initialised. */
+static void list_options(struct option_table *table) {
     check(config_key_count() <= KEYS_MAX);
-    memcpy(options, fixed_options, sizeof fixed_options);
+    memcpy(table->options, fixed_options, sizeof fixed_options);
     for (size_t i = 0; i < config_key_count(); i++) {
-        snprintf(names[i], sizeof names[i], "%s", config_key_at(i).name);
-        for (char *c = names[i]; *c != '\0'; c++) {
+        char *name = table->names[i];
+        snprintf(name, sizeof table->names[i], "%s", config_key_at(i).name);
+        for (char *c = name; *c != '\0'; c++) {
             *c = *c == '_' ? '-' : *c;
         }
-        options[length_of(fixed_options) + i] =
-            (struct option){names[i], required_argument, NULL, OPTION_FIRST_KEY + (int)i};
+        table->options[length_of(fixed_options) + i] =
+            (struct option){name, required_argument, NULL, OPTION_FIRST_KEY + (int)i};
     }
+}
+
+/* given: the argument that getopt_long has read; its value is optarg. */
+static void take_option(struct config_arguments *arguments, enum config_program program, int option,
+                        const char *given) {
+    if (option == OPTION_HELP) {
+        print_help(program);
+        exit(0);
+    } else if (option == OPTION_VERSION) {
+        printf("%s %s\n", config_program_name(program), PGSSE_VERSION);
+        exit(0);
+    } else if (option == OPTION_PRINT) {
+        arguments->wants_print = true;
+    } else if (option == OPTION_CHECK && program == CONFIG_BROKER) {
+        arguments->wants_database_check = true;
+    } else if (option == OPTION_CONFIG) {
+        arguments->config_path = optarg;
+    } else if (option >= OPTION_FIRST_KEY) {
+        take_value(arguments, (size_t)(option - OPTION_FIRST_KEY), optarg);
+    } else {
+        die(CONFIG_EXIT_STATUS, "on the command line: %.*s %s (see --help)",
+            config_name_length(given), given,
+            option == ':' ? "needs a value" : "is not an option, or takes no value");
+    }
+}
+
+static void parse_arguments(struct config_arguments *arguments, enum config_program program,
+                            int argc, char **argv) {
+    struct option_table table = {0};
     int option;
-    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        if (option == OPTION_HELP) {
-            print_help(program);
-            exit(0);
-        } else if (option == OPTION_VERSION) {
-            printf("%s %s\n", config_program_name(program), PGSSE_VERSION);
-            exit(0);
-        } else if (option == OPTION_PRINT) {
-            arguments->wants_print = true;
-        } else if (option == OPTION_CHECK && program == CONFIG_BROKER) {
-            arguments->wants_database_check = true;
-        } else if (option == OPTION_CONFIG) {
-            arguments->config_path = optarg;
-        } else if (option >= OPTION_FIRST_KEY) {
-            take_value(arguments, (size_t)(option - OPTION_FIRST_KEY), optarg);
-        } else {
-            die(CONFIG_EXIT_STATUS, "on the command line: %.*s %s (see --help)",
-                config_name_length(argv[optind - 1]), argv[optind - 1],
-                option == ':' ? "needs a value" : "is not an option, or takes no value");
-        }
+    list_options(&table);
+    while ((option = getopt_long(argc, argv, ":", table.options, NULL)) != -1) {
+        take_option(arguments, program, option, argv[optind - 1]);
     }
     if (optind < argc) {
         die(CONFIG_EXIT_STATUS, "unexpected argument '%.*s' (see --help)",

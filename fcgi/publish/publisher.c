@@ -12,6 +12,14 @@ enum { DRAIN_LOOK_MS = 20 };
 
 /* --- requests: each returns HTTP_OK, or the status of the refusal with *reason --------------- */
 
+static unsigned refuse_large_body(bool is_large, size_t max, const char **reason) {
+    static char text[64];
+    snprintf(text, sizeof text, "the body is larger than %s = %zu",
+             is_large ? "max_durable_body" : "max_body", max);
+    *reason = text;
+    return HTTP_TOO_LARGE;
+}
+
 static unsigned read_body(struct publisher *publisher, const struct request *request,
                           struct buf *body, const char **reason) {
     const struct config *config = publisher->config;
@@ -22,22 +30,16 @@ static unsigned read_body(struct publisher *publisher, const struct request *req
         return HTTP_BAD_REQUEST;
     }
     bool is_known = request->content_length != REQUEST_LENGTH_NONE;
-    if (!is_known || request->content_length <= (int64_t)max) {
-        size_t wanted = is_known ? (size_t)request->content_length : max + 1;
-        body->length = handover_read_body(publisher->handover, buf_reserve(body, wanted), wanted);
-        if (is_known && body->length < wanted) {
-            *reason = "the body ended early";
-            return HTTP_BAD_REQUEST;
-        }
-        if (body->length <= max) {
-            return HTTP_OK;
-        }
+    if (is_known && request->content_length > (int64_t)max) {
+        return refuse_large_body(is_large, max, reason);
     }
-    static char text[64];
-    snprintf(text, sizeof text, "the body is larger than %s = %zu",
-             is_large ? "max_durable_body" : "max_body", max);
-    *reason = text;
-    return HTTP_TOO_LARGE;
+    size_t wanted = is_known ? (size_t)request->content_length : max + 1;
+    body->length = handover_read_body(publisher->handover, buf_reserve(body, wanted), wanted);
+    if (is_known && body->length < wanted) {
+        *reason = "the body ended early";
+        return HTTP_BAD_REQUEST;
+    }
+    return body->length <= max ? HTTP_OK : refuse_large_body(is_large, max, reason);
 }
 
 /* A form of another site cannot send application/json. So this type is required where the browser's
