@@ -19,7 +19,7 @@ enum { HOOK_LOOK_MS = 50, HOOK_FACTS = 5, HOOK_FACT_BYTES = HOOK_REASON_BYTES + 
 
 static void turn_end_soon(struct hook *hook);
 
-const char *hook_event_name(enum hook_event event) {
+static const char *event_name(enum hook_event event) {
     switch (event) {
     case HOOK_CONNECT:
         return "connect";
@@ -67,7 +67,7 @@ static void write_facts(struct environment *environment, const struct hook_run *
     if (run->queue_usage > 0) {
         snprintf(usage, sizeof usage, "%.7f", run->queue_usage);
     }
-    const char *const facts[HOOK_FACTS][2] = {{"EVENT", hook_event_name(run->event)},
+    const char *const facts[HOOK_FACTS][2] = {{"EVENT", event_name(run->event)},
                                               {"TIME", time},
                                               {"REASON", run->reason},
                                               {"ATTEMPT", attempt},
@@ -137,7 +137,7 @@ static void actions_init(posix_spawn_file_actions_t *actions) {
 
 /* Returns 0 or an errno. */
 static int spawn(const char *program, const struct hook_run *run, pid_t *pid) {
-    char *const arguments[] = {(char *)program, (char *)hook_event_name(run->event), NULL};
+    char *const arguments[] = {(char *)program, (char *)event_name(run->event), NULL};
     struct environment environment;
     posix_spawnattr_t attributes;
     posix_spawn_file_actions_t actions;
@@ -160,7 +160,7 @@ static void note_end(struct hook *hook, const siginfo_t *end) {
     }
     hook->totals.failures++;
     log_limited(&hook->log_limit, LOG_LEVEL_WARNING, "the hook for %s ended with %s %d%s",
-                hook_event_name(hook->event), has_exited ? "status" : "signal", end->si_status,
+                event_name(hook->event), has_exited ? "status" : "signal", end->si_status,
                 hook->is_overdue ? ": it took too long" : "");
 }
 
@@ -231,10 +231,10 @@ static void run_begin(struct hook *hook, const struct hook_run *run) {
     if (error != 0) {
         hook->totals.failures++;
         log_limited(&hook->log_limit, LOG_LEVEL_WARNING, "the hook for %s cannot be started: %s",
-                    hook_event_name(run->event), strerror(error));
+                    event_name(run->event), strerror(error));
         return;
     }
-    log_debug("the hook for %s runs as %d", hook_event_name(run->event), (int)hook->pid);
+    log_debug("the hook for %s runs as %d", event_name(run->event), (int)hook->pid);
     hook->state = HOOK_RUNNING;
     hook->totals.runs++;
     hook->totals.last_ms = wall_ms();
@@ -260,7 +260,7 @@ static void waiting_drop(struct hook *hook) {
     hook->totals.dropped++;
     log_limited(&hook->log_limit, LOG_LEVEL_WARNING,
                 "the hook for %s is not run: too much waits for the one before",
-                hook_event_name(run->event));
+                event_name(run->event));
 }
 
 /* Only here do runs begin. It is called in the reap phase, because only there the pidfd may be

@@ -104,5 +104,3 @@ void hook_tell(struct hook *hook, enum hook_event event, const struct hook_facts
  * are ignored. When the time limit is over, the waiting events are left out but for the newest one:
  * so finishing takes at most twice the time limit. */
 void hook_finish(struct hook *hook, void *owner, void (*on_done)(void *owner));
-
-const char *hook_event_name(enum hook_event event);

@@ -32,6 +32,8 @@ bool config_load_again(struct config *fresh, const struct config *old, enum conf
 /* Releases what config_load keeps of the command line, and the configuration. */
 void config_unload(struct config *config);
 
+/* --- for its test ------------------------------------------------------------------------- */
+
 /* Applies a whole file's text. On failure *line is the number of the line at fault, from 1. */
 bool config_apply_file(struct config *config, struct slice text, int *line,
                        const char **reason) must_check;

@@ -83,9 +83,6 @@ struct pg_owner {
  * *reason is static and contains nothing of the DSN. */
 bool pg_dsn_is_valid(const char *dsn, const char **reason) must_check;
 
-/* The delay before the next attempt, after that many failed ones: jittered, at most most_ms. */
-int64_t pg_backoff_ms(unsigned failures, int64_t least_ms, int64_t most_ms);
-
 struct pg *pg_create(struct loop *loop, const struct pg_settings *settings,
                      const struct pg_owner *owner) must_check;
 void pg_destroy(struct pg **pg);
@@ -128,3 +125,8 @@ int pg_session_pid(const struct pg *pg);
 
 /* True if events pass unchanged, byte for byte, to and from a database with that encoding. */
 bool pg_encoding_is_served(const char *encoding);
+
+/* --- for its test ------------------------------------------------------------------------- */
+
+/* The delay before the next attempt, after that many failed ones: jittered, at most most_ms. */
+int64_t pg_backoff_ms(unsigned failures, int64_t least_ms, int64_t most_ms) must_check;
