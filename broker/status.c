@@ -1,6 +1,5 @@
 #include "status.h"
 
-#include "decimal.h"
 #include "http.h"
 
 #include <errno.h>
@@ -127,12 +126,9 @@ static void on_silence(struct loop_timer *timer) {
 /* --- requests ------------------------------------------------------------------------------ */
 
 static bool parse_limit(const char *query, uint32_t *limit) {
-    uint64_t value = WIRE_HEALTH_LIMIT;
-    bool is_sound = *query == '\0' ||
-                    (strncmp(query, "?limit=", 7) == 0 &&
-                     decimal_parse(slice_of(query + 7), SIZE_MAX, WIRE_HEALTH_LIMIT_MAX, &value));
-    *limit = (uint32_t)value;
-    return is_sound;
+    *limit = WIRE_HEALTH_LIMIT;
+    return *query == '\0' || (strncmp(query, "?limit=", 7) == 0 &&
+                              wire_parse_health_limit(slice_of(query + 7), limit));
 }
 
 /* line: "GET /healthz HTTP/1.1"; it is changed in place. */

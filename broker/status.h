@@ -1,8 +1,9 @@
 /* The status socket: health for readers on this machine, with nc, curl or a monitor.
  *
  * A connection that sends nothing for STATUS_SILENCE_MS gets the health document and is closed. A
- * connection that sends something has to send HTTP: GET or HEAD of /healthz[?limit=N]. Nothing can
- * be changed through this socket. */
+ * connection that sends something has to send HTTP: GET or HEAD of /healthz[?limit=N]. The path
+ * is always that: healthz_path is a place among the paths of the web server, and here is nothing
+ * else. Nothing can be changed through this socket. */
 #pragma once
 
 #include "door.h"

@@ -1,6 +1,7 @@
 #include "wire.h"
 
 #include "buf.h"
+#include "decimal.h"
 
 /* --- writing ----------------------------------------------------------------------------- */
 
@@ -619,6 +620,13 @@ static const char *find_topic(struct slice document, uint32_t number) {
         document.length -= (size_t)(newline + 1 - document.at);
         document.at = newline + 1;
     }
+}
+
+bool wire_parse_health_limit(struct slice text, uint32_t *limit) {
+    uint64_t value;
+    bool is_number = decimal_parse(text, SIZE_MAX, WIRE_HEALTH_LIMIT_MAX, &value);
+    *limit = (uint32_t)value;
+    return is_number;
 }
 
 void wire_cut_health(struct slice document, uint32_t limit, struct buf *out) {

@@ -294,6 +294,10 @@ enum wire_next { WIRE_NEXT_FRAME, WIRE_NEXT_INCOMPLETE, WIRE_NEXT_TOO_LONG };
 enum wire_next wire_next(struct slice *input, size_t body_bytes_max,
                          struct wire_frame *frame) must_check;
 
+/* The limit of full health, as a client writes it: a whole number. WIRE_HEALTH_LIMIT_MAX stands for
+ * all that is larger. */
+bool wire_parse_health_limit(struct slice text, uint32_t *limit) must_check;
+
 /* Appends the health document with its first limit topics only. */
 void wire_cut_health(struct slice document, uint32_t limit, struct buf *out);
 

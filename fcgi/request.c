@@ -47,14 +47,13 @@ static void parse_position(const char *header, const char *query, struct request
 static uint32_t parse_limit(const char *query) {
     char decoded[QUERY_VALUE_BYTES_MAX];
     size_t length;
-    uint64_t value;
+    uint32_t limit;
     switch (url_query_value(query, "limit", decoded, sizeof decoded, &length)) {
     case URL_VALUE_ABSENT:
         return WIRE_HEALTH_LIMIT;
     case URL_VALUE_FOUND:
-        if (decimal_parse((struct slice){decoded, length}, NUMBER_DIGITS_MAX, WIRE_HEALTH_LIMIT_MAX,
-                          &value)) {
-            return (uint32_t)value;
+        if (wire_parse_health_limit((struct slice){decoded, length}, &limit)) {
+            return limit;
         }
         break;
     case URL_VALUE_BROKEN:

@@ -1149,7 +1149,33 @@ static void test_cut_health(void **state) {
     }
 }
 
-RUN_TESTS(TEST(test_cut_health), TEST(test_frames_split_at_every_byte),
+static void test_health_limit(void **state) {
+    static const struct {
+        const char *text;
+        bool is_number;
+        uint32_t limit;
+    } cases[] = {
+        {"0", true, 0},
+        {"007", true, 7},
+        {"65536", true, WIRE_HEALTH_LIMIT_MAX},
+        {"65537", true, WIRE_HEALTH_LIMIT_MAX},
+        {"4294967297", true, WIRE_HEALTH_LIMIT_MAX},
+        {"18446744073709551617", true, WIRE_HEALTH_LIMIT_MAX},
+        {"", false, 0},
+        {"-1", false, 0},
+        {"1x", false, 0},
+        {" 1", false, 0},
+    };
+    for (size_t i = 0; i < length_of(cases); i++) {
+        uint32_t limit;
+        bool is_number = wire_parse_health_limit(slice_of(cases[i].text), &limit);
+        if (is_number != cases[i].is_number || (is_number && limit != cases[i].limit)) {
+            fail_msg("'%s': %u", cases[i].text, limit);
+        }
+    }
+}
+
+RUN_TESTS(TEST(test_cut_health), TEST(test_health_limit), TEST(test_frames_split_at_every_byte),
           TEST(test_frames_one_after_the_other), TEST(test_frames_too_long), TEST(test_hello),
           TEST(test_hello_of_other_versions), TEST(test_subscribe),
           TEST(test_subscribe_without_position), TEST(test_topics_up_to_the_maximum),
