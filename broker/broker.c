@@ -88,8 +88,8 @@ static void note_bad(struct broker *broker, const char *channel, const char *rea
 
 /* --- other channels ------------------------------------------------------------------------ */
 
-/* While LISTEN is in force, no marker of ours may be on its way: it would be of another set than the
- * one that is counted when it comes. */
+/* While LISTEN is in force, no marker of ours may be on its way: it would be of another set than
+ * the one that is counted when it comes. */
 static void change_channels_if_due(struct broker *broker) {
     struct journal *journal = &broker->journal;
     if (broker->next_channels.count == 0 ||

@@ -12,7 +12,8 @@
  *   "tenant"   whose topic it is: 1 to 64 of [A-Za-z0-9_.-]; "" is the tenant ""
  *   "nonce"    anything; it keeps Postgres from folding equal notifications of a transaction
  *
- * Other keys are ignored. Of duplicate keys the last one wins. null means absent, except as data. */
+ * Other keys are ignored. Of duplicate keys the last one wins. null means absent, except as
+ * data. */
 #pragma once
 
 #include "buf.h"
@@ -68,8 +69,8 @@ bool event_from_row(struct event_parser *parser, const struct event_row *row, st
 
 /* The notification of an existing publisher: {"channel":"<topic>","tenant_id":"<tenant>",
  * "payload":<any JSON>}, and optionally "type", which is an event's type. The tenant must be given,
- * and is not "". With takes_control the types "close" and "refresh" are allowed, then also without a
- * payload. A "close" is live only: a client that comes back must not be sent away again. */
+ * and is not "". With takes_control the types "close" and "refresh" are allowed, then also without
+ * a payload. A "close" is live only: a client that comes back must not be sent away again. */
 bool event_parse_forge(struct event_parser *parser, struct slice text, bool takes_control,
                        struct event *event, const char **reason) must_check;
 
@@ -84,8 +85,8 @@ struct topic_key event_row_topic(const struct event_row *row,
                                  char room[TOPIC_KEY_BYTES_MAX]) must_check;
 
 /* A hint that a user's rights to channels have changed: {"recheck":"<user>"}, with "tenant" if that
- * is not "". Sets *tenant and *user; an empty user means all users of all tenants. False if it is no
- * such hint. */
+ * is not "". Sets *tenant and *user; an empty user means all users of all tenants. False if it is
+ * no such hint. */
 bool event_parse_recheck(struct slice text, struct buf *tenant, struct buf *user) must_check;
 
 void event_parser_release(struct event_parser *parser);

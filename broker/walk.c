@@ -113,8 +113,8 @@ static bool is_at_break(const struct walk *walk) {
 }
 
 /* While pages of the table are read, the log goes on dropping events that the walk has not reached.
- * To tell each of these losses would be a refresh with each page. Only the first is told; the others
- * are told together before the log is read. */
+ * To tell each of these losses would be a refresh with each page. Only the first is told; the
+ * others are told together before the log is read. */
 static bool is_told_later(const struct walk *walk, const struct walk_name *name) {
     return walk->turn.stage == WALK_LOSSES && walk->turn.is_paging && *name->losses_told > 0;
 }

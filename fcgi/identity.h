@@ -1,10 +1,10 @@
-/* Who asks: the tenant and the user that a request comes from, and the users that it may act for. Both
- * handlers decide that here and nowhere else. Pure.
+/* Who asks: the tenant and the user that a request comes from, and the users that it may act for.
+ * Both handlers decide that here and nowhere else. Pure.
  *
- * Only the web server is believed: PGSSE_TENANT is the tenant of its virtual host, REMOTE_USER is the
- * user that it has authenticated. Nothing else of a request matters: neither its headers (whose
- * parameters begin with HTTP_), nor its path, query or body. Without PGSSE_TENANT, or if it is empty,
- * the tenant is "". Without authentication, a request may act for any user of its tenant. */
+ * Only the web server is believed: PGSSE_TENANT is the tenant of its virtual host, REMOTE_USER is
+ * the user that it has authenticated. Nothing else of a request matters: neither its headers (whose
+ * parameters begin with HTTP_), nor its path, query or body. Without PGSSE_TENANT, or if it is
+ * empty, the tenant is "". Without authentication, a request may act for any user of its tenant. */
 #pragma once
 
 #include "base.h"

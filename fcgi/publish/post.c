@@ -14,8 +14,8 @@ struct post {
     char tenant[TENANT_BYTES_MAX + 1];
     struct envelopes envelopes; /* of all services but PUBLISH_DURABLE */
     struct durable durable;     /* of PUBLISH_DURABLE */
-    /* The first envelope that is too large for a notification, of this post: then all become durable
-     * events. NULL: none is. */
+    /* The first envelope that is too large for a notification, of this post: then all become
+     * durable events. NULL: none is. */
     const struct envelope *too_large;
     struct batch_row *rows; /* owned */
 };
