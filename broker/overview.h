@@ -1,5 +1,5 @@
-/* The broker's parts that its documents (document.h) report on, in one place, all borrowed. So
- * health, survey and listing know neither the broker nor each other's owners. */
+/* The broker's parts that its documents (document.h) report on, all borrowed. The broker makes one
+ * overview and hands it to health.h and all below it, which know nothing of the broker itself. */
 #pragma once
 
 #include "condition.h"

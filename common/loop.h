@@ -8,11 +8,12 @@
  *   4. flush     run the tasks of loop_flush_soon, once each: this is where output is written
  *   5. reap      run the tasks of loop_reap_soon: they free what was stopped during this turn
  *
- * The guarantee: a part that was stopped is not called any more, not even if it was ready or due in
- * this turn. loop_io_stop also takes the descriptor out of epoll. So the descriptor may be closed
- * after that at any time, and its number may be used again in the same turn. Memory is another
- * matter: callers on the stack may still use the owner of what has stopped. So an owner that ends
- * in one of its own callbacks stops its parts at once, and is freed in a reap task.
+ * The guarantee: a part that was stopped (loop_io_stop, loop_timer_stop, loop_flush_cancel) is not
+ * called any more, not even if it was ready or due in this turn. loop_io_stop also takes the
+ * descriptor out of epoll. So the descriptor may be closed after that at any time, and its number
+ * may be used again in the same turn. Memory is another matter: callers on the stack may still use
+ * the owner of what has stopped. So an owner that ends in one of its own callbacks stops its parts
+ * at once, and is freed in a reap task.
  *
  * All parts are embedded in their owner; container_of finds it. This is the one file that knows
  * epoll. */
