@@ -8,7 +8,8 @@
  *   broker                                 owns the parts and carries reports between them
  *   door, status                           the two sockets
  *   handler                                a connected handler process
- *   health, listing, document, survey      what the broker reports about itself,
+ *   health, listing, document,
+ *   totals, survey                         what the broker reports about itself,
  *   overview                               and the parts that it is about
  *   replay, resume                         bring one client, or one handler, up to date:
  *   origin, walk                           from where it goes on; what comes after that

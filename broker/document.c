@@ -2,6 +2,7 @@
 
 #include "http.h"
 #include "survey.h"
+#include "totals.h"
 #include "utf8.h"
 
 #include <json-c/json.h>
@@ -47,24 +48,6 @@ static void add_foreign_text(struct json_object *object, const char *name, const
 
 /* --- health ---------------------------------------------------------------------------------- */
 
-/* The frames that wait for handlers now. */
-struct queued {
-    uint64_t handlers;
-    uint64_t frames;
-    uint64_t bytes;
-};
-
-static struct queued sum_queues(const struct overview *overview) {
-    struct queued queued = {0};
-    const struct delivery *handler;
-    TAILQ_FOREACH(handler, overview->handlers, link) {
-        queued.handlers++;
-        queued.frames += handler->outbox.queue.count;
-        queued.bytes += handler->outbox.queue.queued_bytes;
-    }
-    return queued;
-}
-
 /* Only here is decided what a document may say about a fault. */
 static void add_fault(struct json_object *object, const char *name, enum document_scope scope,
                       const char *kind, const char *text) {
@@ -82,64 +65,37 @@ static void add_fault(struct json_object *object, const char *name, enum documen
     }
 }
 
-/* Short events on their own grow, so this can be negative. */
-static void add_saved(struct json_object *object, const struct journal *journal) {
-    int64_t saved = (int64_t)(journal->topics.plain_bytes - journal->topics.gzip_bytes);
-    json_object_object_add(object, "gzip_saved_bytes", json_object_new_int64(saved));
+static void add_total(struct json_object *object, const struct total *total) {
+    switch (total->kind) {
+    case TOTAL_COUNT:
+        add_count(object, total->name, (uint64_t)total->value);
+        return;
+    case TOTAL_DIFFERENCE:
+        json_object_object_add(object, total->name, json_object_new_int64(total->value));
+        return;
+    case TOTAL_FLAG:
+        add_bool(object, total->name, total->value != 0);
+        return;
+    case TOTAL_TIME:
+        add_time(object, total->name, total->value);
+        return;
+    case TOTAL_NUMBER:
+        add_number(object, total->name, total->number);
+        return;
+    }
 }
 
 static struct json_object *totals_document(const struct overview *overview,
                                            const struct survey *survey, enum document_scope scope) {
     struct json_object *object = json_object_new_object();
-    const struct journal *journal = overview->journal;
-    const struct condition *condition = overview->condition;
-    const struct intake *intake = overview->intake;
-    const struct history *history = &journal->history;
-    const struct hook_totals *hook = &condition->hook.totals;
-    const struct traffic *total = &journal->topics.total;
-    struct queued queued = sum_queues(overview);
-    add_count(object, "topics", topics_count(&journal->topics));
-    add_count(object, "subscribers", survey->subscribers);
-    add_count(object, "handlers", queued.handlers);
-    add_count(object, "dispatch_depth", queued.frames);
-    add_count(object, "pending_to_clients", survey->client_events);
-    add_count(object, "published", total->published);
-    add_count(object, "broadcast", total->broadcast);
-    add_count(object, "delivered_frames", total->delivered);
-    add_count(object, "dropped_clients", total->dropped_clients);
-    add_count(object, "dropped_events", total->dropped_events);
-    add_count(object, "gzip_bytes", journal->topics.gzip_bytes);
-    add_saved(object, journal);
-    add_count(object, "total_memory_usage_bytes",
-              history->bytes + survey->memory_bytes + queued.bytes + survey->client_bytes);
-    add_count(object, "history_events", history->count);
-    add_count(object, "history_bytes", history->bytes);
-    add_count(object, "history_dropped", history->dropped);
-    add_count(object, "idle_topics", survey->idle_topics);
-    add_bool(object, "listen_connected", condition->is_listening);
-    add_time(object, "listen_connected_since",
-             condition->is_listening ? condition->listening_since_ms : 0);
-    add_bool(object, "notify_connected", canary_is_connected(&journal->canary));
-    add_bool(object, "table_connected", table_is_connected(&journal->table));
-    add_count(object, "durable_head", journal->table.head);
+    const struct table *table = &overview->journal->table;
+    struct total totals[TOTALS_MAX];
+    size_t count = totals_list(overview, survey, totals);
+    for (size_t i = 0; i < count; i++) {
+        add_total(object, &totals[i]);
+    }
     add_fault(object, "durable_absent", scope,
-              journal->table.state == TABLE_ABSENT ? TABLE_IS_ABSENT : NULL, journal->table.reason);
-    add_count(object, "reconnects", condition->reconnects);
-    add_count(object, "reconnect_attempts", condition->reconnect_attempts);
-    add_count(object, "notifications", intake->notifications);
-    add_count(object, "bad_notifications", intake->bad_notifications);
-    add_count(object, "repaired_notifications", intake->repaired_notifications);
-    add_count(object, "odd_topics", intake->unnameable_topics);
-    add_count(object, "errors", condition->errors);
-    add_time(object, "last_error_at", condition->last_error_ms);
-    add_number(object, "queue_usage", journal->canary.queue_usage);
-    add_count(object, "queue_warnings", condition->queue_warnings);
-    add_time(object, "last_queue_warning_at", condition->last_queue_warning_ms);
-    add_count(object, "hook_runs", hook->runs);
-    add_count(object, "hook_failures", hook->failures);
-    add_count(object, "hook_dropped", hook->dropped);
-    add_time(object, "last_hook_at", hook->last_ms);
-    add_number(object, "canary_ms", journal->canary.round_trip_ms);
+              table->state == TABLE_ABSENT ? TABLE_IS_ABSENT : NULL, table->reason);
     return object;
 }
 
