@@ -22,21 +22,21 @@ struct post {
 
 /* --- what is answered ------------------------------------------------------------------------- */
 
-/* "line 3: the event is larger ..." */
-static void describe_too_large(const struct envelope *envelope, const struct config *config,
-                               struct buf *text) {
+/* "line 3: ", if it is one of many. */
+static void append_place(const struct envelope *envelope, struct buf *text) {
     if (envelope->unit != NULL) {
         buf_printf(text, "%s %zu: ", envelope->unit, envelope->number);
     }
-    buf_printf(text, "the event is larger than a notification may be (max_notify_bytes = %lld)",
-               (long long)config->max_notify_bytes);
 }
 
 /* An event is too large for a notification, and cannot be a durable one. */
 static void append_too_large(const struct post *post, struct outcome outcome, struct buf *answer) {
     struct buf text = {0};
-    describe_too_large(post->too_large, post->config, &text);
-    buf_append_text(&text, "; as a durable event it would be taken, but ");
+    append_place(post->too_large, &text);
+    buf_printf(&text,
+               "the event is larger than a notification may be (max_notify_bytes = %lld); as a "
+               "durable event it would be taken, but ",
+               (long long)post->config->max_notify_bytes);
     outcome_describe(outcome, &text);
     reply_refusal(answer, post->pending.api != API_TOPICS, HTTP_TOO_LARGE, text.bytes, NULL, false);
     buf_release(&text);
@@ -176,8 +176,11 @@ static bool is_broadcast(const struct envelope *envelope) {
 static const char *refuse_large_broadcast(const struct posts *posts, const struct post *post) {
     static struct buf text;
     text.length = 0;
-    describe_too_large(post->too_large, posts->config, &text);
-    buf_append_text(&text, ", and a broadcast cannot be a durable event");
+    append_place(post->too_large, &text);
+    buf_printf(&text,
+               "the event is larger than a notification may be (max_notify_bytes = %lld), and a "
+               "broadcast cannot be a durable event",
+               (long long)posts->config->max_notify_bytes);
     buf_append(&text, "", 1);
     return text.bytes;
 }

@@ -39,7 +39,9 @@ def old_script(version):
 
 def install(database, first_id=2):
     """Where there was none, its ids begin there, so that tests can name them. None: where they do. In
-    one transaction: a broker that looks meanwhile would go on from the ids that are taken away."""
+    one transaction: a broker that looks meanwhile would go on from the ids that are taken away. The
+    database is not given to another test, unless `installed` has emptied it."""
+    database.is_plain = False
     is_new = value(database, "SELECT to_regclass('pgsse.events')") is None
     if not is_new or not first_id:
         assert run_script(database) == (0, "")
@@ -69,11 +71,13 @@ def drop_schema(database, sql="DROP SCHEMA IF EXISTS pgsse CASCADE"):
 @contextlib.contextmanager
 def installed(database):
     """Leaves the database as empty as it was, also after a test that failed in a transaction."""
+    was_plain = database.is_plain
     install(database)
     try:
         yield database
     finally:
         database.close()
+        database.is_plain = was_plain
         drop_schema(database, "DROP SCHEMA IF EXISTS pgsse CASCADE; DROP SCHEMA public CASCADE;"
                               " CREATE SCHEMA public; GRANT ALL ON SCHEMA public TO PUBLIC")
 

@@ -702,7 +702,7 @@ static void test_secrets_are_wiped_from_the_command_line(void **state) {
     assert_string_equal(joined, "--database-url=xxxxxxxxxxxxxxxx");
     assert_string_equal(value, "xxxxxxxxxxxxxxxx");
     assert_string_equal(plain, "--retry=7ms");
-    config_release(&config);
+    config_unload(&config);
 }
 
 /* All programs read the same file: a key of another program is accepted, and checked. */
