@@ -37,8 +37,8 @@ struct config {
     char *handler_users;
     char *base_path;
     char *healthz_path;
+    char *durable_path;
     char *events_path;
-    char *streams_path;
     char *sse_path;
     char *health_path;
     int64_t history_bytes;

@@ -14,24 +14,24 @@ static bool is_one_health_path(const struct config *config) {
 
 /* The stream of the events API would not be found. */
 static bool is_stream_hidden_by_healthz(const struct config *config) {
-    return strcmp(config->healthz_path, config->streams_path) == 0;
+    return strcmp(config->healthz_path, config->events_path) == 0;
 }
 
 static bool is_stream_hidden_by_health(const struct config *config) {
-    return strcmp(config->health_path, config->streams_path) == 0;
+    return strcmp(config->health_path, config->events_path) == 0;
 }
 
 /* Each of the three has a path publish below it. */
 static bool is_publish_of_events_and_streams(const struct config *config) {
-    return strcmp(config->events_path, config->streams_path) == 0;
+    return strcmp(config->durable_path, config->events_path) == 0;
 }
 
 static bool is_publish_of_events_and_sse(const struct config *config) {
-    return strcmp(config->events_path, config->sse_path) == 0;
+    return strcmp(config->durable_path, config->sse_path) == 0;
 }
 
 static bool is_publish_of_streams_and_sse(const struct config *config) {
-    return strcmp(config->streams_path, config->sse_path) == 0;
+    return strcmp(config->events_path, config->sse_path) == 0;
 }
 
 static bool is_mode_for_one_user(const struct config *config) {
@@ -67,14 +67,15 @@ static const struct config_pair pairs[] = {
     {"marker_memory", "canary_interval", CONFIG_PAIR_CONTRADICTS, is_memory_below_interval,
      "a position would be forgotten while it is still given out"},
     {"healthz_path", "health_path", CONFIG_PAIR_CONTRADICTS, is_one_health_path, TWO_ANSWERS},
-    {"healthz_path", "streams_path", CONFIG_PAIR_CONTRADICTS, is_stream_hidden_by_healthz,
+    {"healthz_path", "events_path", CONFIG_PAIR_CONTRADICTS, is_stream_hidden_by_healthz,
      TWO_ANSWERS},
-    {"health_path", "streams_path", CONFIG_PAIR_CONTRADICTS, is_stream_hidden_by_health,
+    {"health_path", "events_path", CONFIG_PAIR_CONTRADICTS, is_stream_hidden_by_health,
      TWO_ANSWERS},
-    {"events_path", "streams_path", CONFIG_PAIR_CONTRADICTS, is_publish_of_events_and_streams,
+    {"durable_path", "events_path", CONFIG_PAIR_CONTRADICTS, is_publish_of_events_and_streams,
      TWO_PUBLISH},
-    {"events_path", "sse_path", CONFIG_PAIR_CONTRADICTS, is_publish_of_events_and_sse, TWO_PUBLISH},
-    {"streams_path", "sse_path", CONFIG_PAIR_CONTRADICTS, is_publish_of_streams_and_sse,
+    {"durable_path", "sse_path", CONFIG_PAIR_CONTRADICTS, is_publish_of_events_and_sse,
+     TWO_PUBLISH},
+    {"events_path", "sse_path", CONFIG_PAIR_CONTRADICTS, is_publish_of_streams_and_sse,
      TWO_PUBLISH},
     {"handler_users", "socket_mode", CONFIG_PAIR_IS_ODD, is_mode_for_one_user,
      "the mode keeps other users than the broker's own from connecting"},

@@ -68,7 +68,7 @@ static enum route_kind match_one(struct slice rest, const struct known_path *kno
 
 static enum route_kind match_durable(struct slice rest) {
     static const struct known_path known[] = {
-        {"/publish", ROUTE_PUBLISH},
+        {"/publish", ROUTE_DURABLE_PUBLISH},
         {"/channels/subscribe", ROUTE_SUBSCRIBE},
         {"/channels/unsubscribe", ROUTE_UNSUBSCRIBE},
         {"/channels", ROUTE_CHANNELS},
@@ -80,8 +80,9 @@ static enum route_kind match_durable(struct slice rest) {
     return match_one(rest, known, length_of(known));
 }
 
-static enum route_kind match_streams(struct slice rest) {
-    static const struct known_path known[] = {{"", ROUTE_STREAM}, {"/publish", ROUTE_PUBLISH_MANY}};
+static enum route_kind match_events(struct slice rest) {
+    static const struct known_path known[] = {{"", ROUTE_EVENTS},
+                                              {"/publish", ROUTE_EVENTS_PUBLISH}};
     return match_one(rest, known, length_of(known));
 }
 
@@ -104,7 +105,7 @@ static enum route_kind match(struct slice path, const struct route_paths *paths,
                              struct route *route) {
     struct slice rest;
     if (path_is(path, paths->healthz)) {
-        return ROUTE_HEALTH;
+        return ROUTE_FULL_HEALTH;
     }
     if (path_is(path, paths->health)) {
         return ROUTE_SHORT_HEALTH;
@@ -113,7 +114,7 @@ static enum route_kind match(struct slice path, const struct route_paths *paths,
         const char *path;
         enum route_kind (*match)(struct slice rest);
     } places[] = {
-        {paths->events, match_durable}, {paths->streams, match_streams}, {paths->sse, match_sse}};
+        {paths->durable, match_durable}, {paths->events, match_events}, {paths->sse, match_sse}};
     for (size_t i = 0; i < length_of(places); i++) {
         rest = path;
         enum route_kind kind =
@@ -135,12 +136,12 @@ static const struct {
     [ROUTE_NONE] = {API_TOPICS, NULL},
     [ROUTE_BAD_TOPIC] = {API_TOPICS, NULL},
     [ROUTE_TOPIC_EVENTS] = {API_TOPICS, "GET, HEAD, POST, OPTIONS"},
-    [ROUTE_HEALTH] = {API_TOPICS, "GET, HEAD, OPTIONS"},
-    [ROUTE_STREAM] = {API_EVENTS, "GET, HEAD, OPTIONS"},
-    [ROUTE_PUBLISH_MANY] = {API_EVENTS, "POST, OPTIONS"},
+    [ROUTE_FULL_HEALTH] = {API_TOPICS, "GET, HEAD, OPTIONS"},
+    [ROUTE_EVENTS] = {API_EVENTS, "GET, HEAD, OPTIONS"},
+    [ROUTE_EVENTS_PUBLISH] = {API_EVENTS, "POST, OPTIONS"},
     [ROUTE_SSE_PUBLISH] = {API_EVENTS, "POST, OPTIONS"},
     [ROUTE_SSE_STATS] = {API_EVENTS, "GET, HEAD, OPTIONS"},
-    [ROUTE_PUBLISH] = {API_DURABLE, "POST, OPTIONS"},
+    [ROUTE_DURABLE_PUBLISH] = {API_DURABLE, "POST, OPTIONS"},
     [ROUTE_SUBSCRIBE] = {API_DURABLE, "POST, OPTIONS"},
     [ROUTE_UNSUBSCRIBE] = {API_DURABLE, "POST, OPTIONS"},
     [ROUTE_CHANNELS] = {API_DURABLE, "GET, HEAD, OPTIONS"},
@@ -158,8 +159,8 @@ const char *route_methods(enum route_kind kind) {
 struct route_paths route_paths_of(const struct config *config) {
     return (struct route_paths){.base = config->base_path,
                                 .healthz = config->healthz_path,
+                                .durable = config->durable_path,
                                 .events = config->events_path,
-                                .streams = config->streams_path,
                                 .sse = config->sse_path,
                                 .health = config->health_path};
 }
@@ -171,10 +172,10 @@ static bool is_under(struct slice path, const char *configured) {
 
 /* A path that is no route is refused in the form of the API that it seems to be of. */
 static enum api api_of(struct slice path, const struct route_paths *paths) {
-    if (is_under(path, paths->events) || is_under(path, paths->health)) {
+    if (is_under(path, paths->durable) || is_under(path, paths->health)) {
         return API_DURABLE;
     }
-    return is_under(path, paths->streams) || is_under(path, paths->sse) ? API_EVENTS : API_TOPICS;
+    return is_under(path, paths->events) || is_under(path, paths->sse) ? API_EVENTS : API_TOPICS;
 }
 
 static void parse(struct slice path, const struct route_paths *paths, struct route *route) {

@@ -13,21 +13,21 @@ enum route_kind {
     ROUTE_NONE,         /* 404 */
     ROUTE_BAD_TOPIC,    /* 400: BASE/{x}/events, and x is no valid topic */
     ROUTE_TOPIC_EVENTS, /* BASE/{topic}/events */
-    ROUTE_HEALTH,       /* full health */
+    ROUTE_FULL_HEALTH,  /* full health */
     /* The events API: */
-    ROUTE_STREAM,       /* STREAMS */
-    ROUTE_PUBLISH_MANY, /* STREAMS/publish */
-    ROUTE_SSE_PUBLISH,  /* SSE/publish */
-    ROUTE_SSE_STATS,    /* SSE/stats */
+    ROUTE_EVENTS,         /* STREAMS */
+    ROUTE_EVENTS_PUBLISH, /* STREAMS/publish */
+    ROUTE_SSE_PUBLISH,    /* SSE/publish */
+    ROUTE_SSE_STATS,      /* SSE/stats */
     /* The durable API: */
-    ROUTE_PUBLISH,      /* EVENTS/publish */
-    ROUTE_SUBSCRIBE,    /* EVENTS/channels/subscribe */
-    ROUTE_UNSUBSCRIBE,  /* EVENTS/channels/unsubscribe */
-    ROUTE_CHANNELS,     /* EVENTS/channels and EVENTS/channels/list */
-    ROUTE_HISTORY,      /* EVENTS/history */
-    ROUTE_USER_STREAM,  /* EVENTS/stream */
-    ROUTE_USER_STREAMS, /* EVENTS/active-connections */
-    ROUTE_SHORT_HEALTH, /* short health */
+    ROUTE_DURABLE_PUBLISH, /* EVENTS/publish */
+    ROUTE_SUBSCRIBE,       /* EVENTS/channels/subscribe */
+    ROUTE_UNSUBSCRIBE,     /* EVENTS/channels/unsubscribe */
+    ROUTE_CHANNELS,        /* EVENTS/channels and EVENTS/channels/list */
+    ROUTE_HISTORY,         /* EVENTS/history */
+    ROUTE_USER_STREAM,     /* EVENTS/stream */
+    ROUTE_USER_STREAMS,    /* EVENTS/active-connections */
+    ROUTE_SHORT_HEALTH,    /* short health */
 };
 
 /* Each API has its own form of errors, and its own limits. */
@@ -40,8 +40,8 @@ const char *route_methods(enum route_kind kind) must_check;
 struct route_paths {
     const char *base;
     const char *healthz;
+    const char *durable;
     const char *events;
-    const char *streams;
     const char *sse;
     const char *health;
 };

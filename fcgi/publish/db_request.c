@@ -77,7 +77,7 @@ static unsigned append_document(const struct db_request *request, const struct p
         append_history(request, result, document);
         return HTTP_OK;
     case SERVICE_NONE:
-    case SERVICE_PUBLISH:
+    case SERVICE_PUBLISH_TOPIC:
     case SERVICE_PUBLISH_MANY:
     case SERVICE_PUBLISH_SSE:
     case SERVICE_PUBLISH_DURABLE:
@@ -162,7 +162,7 @@ static struct query query_of(const struct db_request *request) {
             .parameters = {page->channel, page->after_id, page->limit, page->bytes, tenant},
             .parameter_count = 5};
     case SERVICE_NONE:
-    case SERVICE_PUBLISH:
+    case SERVICE_PUBLISH_TOPIC:
     case SERVICE_PUBLISH_MANY:
     case SERVICE_PUBLISH_SSE:
     case SERVICE_PUBLISH_DURABLE:

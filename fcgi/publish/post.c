@@ -96,7 +96,7 @@ static void append_success(const struct post *post, struct buf *answer) {
     struct reply reply = {.status = HTTP_OK, .type = "application/json"};
     if (post->service == SERVICE_PUBLISH_DURABLE) {
         reply = (struct reply){.status = HTTP_ACCEPTED};
-    } else if (post->service == SERVICE_PUBLISH) {
+    } else if (post->service == SERVICE_PUBLISH_TOPIC) {
         append_echo(&post->envelopes.list[0], &document);
     } else {
         buf_printf(&document, "{\"published\":%zu}", post->item.row_count);

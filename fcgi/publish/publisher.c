@@ -23,7 +23,8 @@ static unsigned refuse_large_body(bool is_large, size_t max, const char **reason
 static unsigned read_body(struct publisher *publisher, const struct request *request,
                           struct buf *body, const char **reason) {
     const struct config *config = publisher->config;
-    bool is_large = request->route.api == API_DURABLE || request->route.kind == ROUTE_PUBLISH_MANY;
+    bool is_large =
+        request->route.api == API_DURABLE || request->route.kind == ROUTE_EVENTS_PUBLISH;
     size_t max = (size_t)(is_large ? config->max_durable_body : config->max_body);
     if (request->content_length == REQUEST_LENGTH_BAD) {
         *reason = "Content-Length is not a number";
@@ -55,7 +56,7 @@ static unsigned begin_service(struct publisher *publisher, const struct pending_
                               enum service service, const struct request *request,
                               struct slice body, const char **reason) {
     switch (service) {
-    case SERVICE_PUBLISH:
+    case SERVICE_PUBLISH_TOPIC:
     case SERVICE_PUBLISH_MANY:
     case SERVICE_PUBLISH_SSE:
     case SERVICE_PUBLISH_DURABLE:

@@ -15,15 +15,15 @@ struct offer {
 
 static struct offer offer_of(enum route_kind kind) {
     static const struct offer offers[] = {
-        [ROUTE_TOPIC_EVENTS] = {SERVICE_PUBLISH, SERVICE_NONE,
+        [ROUTE_TOPIC_EVENTS] = {SERVICE_PUBLISH_TOPIC, SERVICE_NONE,
                                 "all but POST is pgsse-stream's: the web server's routes are wrong",
                                 false},
-        [ROUTE_STREAM] = {SERVICE_NONE, SERVICE_NONE, NOT_OURS, false},
-        [ROUTE_PUBLISH_MANY] = {SERVICE_PUBLISH_MANY, SERVICE_NONE, NOT_SERVED, true},
+        [ROUTE_EVENTS] = {SERVICE_NONE, SERVICE_NONE, NOT_OURS, false},
+        [ROUTE_EVENTS_PUBLISH] = {SERVICE_PUBLISH_MANY, SERVICE_NONE, NOT_SERVED, true},
         [ROUTE_SSE_PUBLISH] = {SERVICE_PUBLISH_SSE, SERVICE_NONE, NOT_SERVED, true},
         [ROUTE_SSE_STATS] = {SERVICE_NONE, SERVICE_NONE, NOT_OURS, false},
-        [ROUTE_HEALTH] = {SERVICE_NONE, SERVICE_NONE, NOT_SERVED, false},
-        [ROUTE_PUBLISH] = {SERVICE_PUBLISH_DURABLE, SERVICE_NONE, NOT_SERVED, true},
+        [ROUTE_FULL_HEALTH] = {SERVICE_NONE, SERVICE_NONE, NOT_SERVED, false},
+        [ROUTE_DURABLE_PUBLISH] = {SERVICE_PUBLISH_DURABLE, SERVICE_NONE, NOT_SERVED, true},
         [ROUTE_SUBSCRIBE] = {SERVICE_SUBSCRIBE, SERVICE_NONE, NOT_SERVED, true},
         [ROUTE_UNSUBSCRIBE] = {SERVICE_UNSUBSCRIBE, SERVICE_NONE, NOT_SERVED, true},
         [ROUTE_CHANNELS] = {SERVICE_NONE, SERVICE_CHANNELS, NOT_SERVED, true},

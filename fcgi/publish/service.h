@@ -5,7 +5,7 @@
 
 enum service {
     SERVICE_NONE, /* answered at once */
-    SERVICE_PUBLISH,
+    SERVICE_PUBLISH_TOPIC,
     SERVICE_PUBLISH_MANY,
     SERVICE_PUBLISH_SSE,
     SERVICE_PUBLISH_DURABLE,

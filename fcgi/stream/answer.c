@@ -214,7 +214,7 @@ static void answer_read(struct answer *answer, const struct request *request, co
     case ROUTE_TOPIC_EVENTS:
         begin_question(answer, SHARED_QUESTION_POSITION, 0, (struct slice){0});
         return;
-    case ROUTE_HEALTH:
+    case ROUTE_FULL_HEALTH:
         begin_health(answer, request);
         return;
     case ROUTE_USER_STREAMS:
@@ -231,10 +231,10 @@ static void answer_read(struct answer *answer, const struct request *request, co
         /* The web server's configuration is at fault, and not the client: hence 500. */
         client_refuse(&answer->client, HTTP_INTERNAL_ERROR, "this is " MISROUTED_TEXT, NULL);
         return;
-    case ROUTE_STREAM:
-    case ROUTE_PUBLISH_MANY:
+    case ROUTE_EVENTS:
+    case ROUTE_EVENTS_PUBLISH:
     case ROUTE_SSE_PUBLISH:
-    case ROUTE_PUBLISH:
+    case ROUTE_DURABLE_PUBLISH:
     case ROUTE_SUBSCRIBE:
     case ROUTE_UNSUBSCRIBE:
     case ROUTE_USER_STREAM:
@@ -364,7 +364,7 @@ struct client *answer_request(struct answers *answers, int fd, uint16_t request_
     if (request->route.kind == ROUTE_TOPIC_EVENTS && is_get) {
         return begin_topics_stream(answers, fd, request_id, request);
     }
-    if (request->route.kind == ROUTE_STREAM && is_read) {
+    if (request->route.kind == ROUTE_EVENTS && is_read) {
         return begin_queried_stream(answers, fd, request_id, request, stream_query_of_events);
     }
     if (request->route.kind == ROUTE_USER_STREAM && is_read) {

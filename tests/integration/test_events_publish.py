@@ -363,7 +363,7 @@ def test_mounted_elsewhere(shared, script, uri, status):
 
 
 def test_other_paths_by_configuration(deploy, database):
-    deployment = deploy(database.url, streams_path="/live", sse_path="/push")
+    deployment = deploy(database.url, events_path="/live", sse_path="/push")
     deployment.start_publisher()
     deployment.start_lighttpd()
     body = json.dumps(event(1))

@@ -18,7 +18,7 @@ static void test_defaults(void **state) {
     assert_string_equal(config.socket_dir, "/run/pgsse");
     assert_string_equal(config.base_path, "/topics");
     assert_string_equal(config.healthz_path, "/healthz");
-    assert_string_equal(config.events_path, "/api/events");
+    assert_string_equal(config.durable_path, "/api/events");
     assert_string_equal(config.health_path, "/health");
     assert_int_equal(config.history_bytes, 32 * 1024 * 1024);
     assert_int_equal(config.ring_capacity, 1024);
@@ -45,7 +45,7 @@ static void test_defaults(void **state) {
     assert_int_equal(config.log_level, LOG_LEVEL_INFO);
     config_release(&config);
     assert_null(config.socket_dir);
-    assert_null(config.events_path);
+    assert_null(config.durable_path);
     assert_null(config.health_path);
 }
 
@@ -251,7 +251,7 @@ static void test_paths(void **state) {
         size_t offset;
     } keys[] = {{"base_path", offsetof(struct config, base_path)},
                 {"healthz_path", offsetof(struct config, healthz_path)},
-                {"events_path", offsetof(struct config, events_path)},
+                {"durable_path", offsetof(struct config, durable_path)},
                 {"health_path", offsetof(struct config, health_path)}};
     for (size_t i = 0; i < length_of(cases) * length_of(keys); i++) {
         const char *value = cases[i % length_of(cases)].value;
@@ -417,7 +417,7 @@ static void test_print_and_parse(void **state) {
         {"socket_dir", "/a b/c=d #e"},
         {"marker_memory", "90min"},
         {"base_path", "/x/y"},
-        {"events_path", "/durable"},
+        {"durable_path", "/durable"},
         {"health_path", "/y/ok"},
         {"max_durable_body", "12345"},
         {"table_poll", "250ms"},
@@ -448,7 +448,7 @@ static void test_print_and_parse(void **state) {
     assert_int_equal(again.gzip, CONFIG_OFF);
     assert_int_equal(again.max_durable_body, 12345);
     assert_int_equal(again.table_poll, 250);
-    assert_string_equal(again.events_path, "/durable");
+    assert_string_equal(again.durable_path, "/durable");
     assert_string_equal(again.health_path, "/y/ok");
     assert_string_equal(again.socket_dir, "/a b/c=d #e");
     buf_release(&first);
@@ -714,8 +714,8 @@ static void test_keys_of_other_programs(void **state) {
     expect_load(&(struct load){.program = CONFIG_STREAM,
                                .file = "table_poll = 1s\nmax_durable_body = 1K\n"},
                 0, "table_poll = 1s\n");
-    expect_load(&(struct load){.program = CONFIG_BROKER, .file = "events_path = durable\n"},
-                CONFIG_EXIT_STATUS, ":1: events_path");
+    expect_load(&(struct load){.program = CONFIG_BROKER, .file = "durable_path = durable\n"},
+                CONFIG_EXIT_STATUS, ":1: durable_path");
 }
 
 /* Each program's help lists what it uses, and no more. */
@@ -725,7 +725,7 @@ static void test_help_is_about_the_program(void **state) {
         unsigned programs;
     } cases[] = {{"\n  table_poll ", CONFIG_BROKER},
                  {"\n  max_durable_body ", CONFIG_PUBLISH},
-                 {"\n  events_path ", CONFIG_STREAM | CONFIG_PUBLISH},
+                 {"\n  durable_path ", CONFIG_STREAM | CONFIG_PUBLISH},
                  {"\n  health_path ", CONFIG_STREAM | CONFIG_PUBLISH}};
     static const enum config_program programs[] = {CONFIG_BROKER, CONFIG_STREAM, CONFIG_PUBLISH};
     for (size_t p = 0; p < length_of(programs); p++) {

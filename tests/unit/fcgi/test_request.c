@@ -219,7 +219,7 @@ static void test_accept_user_and_type(void **state) {
 static void test_route_and_query(void **state) {
     struct request request = PARSE("REQUEST_URI", "/app/events/publish?a=%62", "SCRIPT_NAME",
                                    "/app", "QUERY_STRING", "a=%62");
-    assert_int_equal(request.route.kind, ROUTE_PUBLISH_MANY);
+    assert_int_equal(request.route.kind, ROUTE_EVENTS_PUBLISH);
     assert_int_equal(request.route.api, API_EVENTS);
     assert_string_equal(request.query, "a=%62");
     request = PARSE("REQUEST_URI", "/api/events/nothing");

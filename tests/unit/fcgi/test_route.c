@@ -20,9 +20,9 @@ static const struct route_case cases[] = {
     {"/top%69cs/alpha/event%73", "", ROUTE_TOPIC_EVENTS, "alpha"},
     {"/topics/events/events", "", ROUTE_TOPIC_EVENTS, "events"},
 
-    {"/healthz", "", ROUTE_HEALTH, ""},
-    {"/healthz?limit=5", "", ROUTE_HEALTH, ""},
-    {"/health%7a", "", ROUTE_HEALTH, ""},
+    {"/healthz", "", ROUTE_FULL_HEALTH, ""},
+    {"/healthz?limit=5", "", ROUTE_FULL_HEALTH, ""},
+    {"/health%7a", "", ROUTE_FULL_HEALTH, ""},
     {"/healthz/", "", ROUTE_NONE, ""},
     {"/healthz/x", "", ROUTE_NONE, ""},
     {"/Healthz", "", ROUTE_NONE, ""},
@@ -75,8 +75,8 @@ static const struct route_case cases[] = {
     {"/app/topics/alpha/events", "", ROUTE_NONE, ""},
     {"/app/topics/alpha/events", "/app", ROUTE_TOPIC_EVENTS, "alpha"},
     {"/app/topics/a.b/events", "/app", ROUTE_BAD_TOPIC, ""},
-    {"/app/healthz", "/app", ROUTE_HEALTH, ""},
-    {"/app/x/healthz?limit=1", "/app/x", ROUTE_HEALTH, ""},
+    {"/app/healthz", "/app", ROUTE_FULL_HEALTH, ""},
+    {"/app/x/healthz?limit=1", "/app/x", ROUTE_FULL_HEALTH, ""},
     {"/topics/alpha/events", "/app", ROUTE_TOPIC_EVENTS, "alpha"},
     {"/topics/alpha/events", "/topics", ROUTE_TOPIC_EVENTS, "alpha"},
     {"/apptopics/alpha/events", "/app", ROUTE_NONE, ""},
@@ -86,7 +86,7 @@ static const struct route_case cases[] = {
     {"/app?/topics/alpha/events", "/app", ROUTE_NONE, ""},
 
     /* the durable API */
-    {"/api/events/publish", "", ROUTE_PUBLISH, ""},
+    {"/api/events/publish", "", ROUTE_DURABLE_PUBLISH, ""},
     {"/api/events/channels/subscribe", "", ROUTE_SUBSCRIBE, ""},
     {"/api/events/channels/unsubscribe", "", ROUTE_UNSUBSCRIBE, ""},
     {"/api/events/channels", "", ROUTE_CHANNELS, ""},
@@ -100,7 +100,7 @@ static const struct route_case cases[] = {
     {"/api/events/stream?/x/y?z", "", ROUTE_USER_STREAM, ""},
     {"/api/events/channels?", "", ROUTE_CHANNELS, ""},
     {"/health?", "", ROUTE_SHORT_HEALTH, ""},
-    {"/%61pi/event%73/publi%73h", "", ROUTE_PUBLISH, ""},
+    {"/%61pi/event%73/publi%73h", "", ROUTE_DURABLE_PUBLISH, ""},
     {"/api/events/%63hannels/%6cist", "", ROUTE_CHANNELS, ""},
     {"/api/events/active%2dconnections", "", ROUTE_USER_STREAMS, ""},
     {"/api/events/active%2Dconnections", "", ROUTE_USER_STREAMS, ""},
@@ -186,7 +186,7 @@ static const struct route_case cases[] = {
     {"api/events/stream", "", ROUTE_NONE, ""},
     {"http://host/api/events/stream", "", ROUTE_NONE, ""},
 
-    {"/app/api/events/publish", "/app", ROUTE_PUBLISH, ""},
+    {"/app/api/events/publish", "/app", ROUTE_DURABLE_PUBLISH, ""},
     {"/app/api/events/channels/subscribe", "/app", ROUTE_SUBSCRIBE, ""},
     {"/app/api/events/channels/unsubscribe", "/app", ROUTE_UNSUBSCRIBE, ""},
     {"/app/api/events/channels", "/app", ROUTE_CHANNELS, ""},
@@ -206,14 +206,14 @@ static const struct route_case cases[] = {
     {"/api/events/api/events/stream", "/api/events", ROUTE_USER_STREAM, ""},
     {"/health", "/health", ROUTE_SHORT_HEALTH, ""},
     {"/health/health", "/health", ROUTE_SHORT_HEALTH, ""},
-    {"/health/healthz", "/health", ROUTE_HEALTH, ""},
+    {"/health/healthz", "/health", ROUTE_FULL_HEALTH, ""},
 
     /* the events API */
-    {"/events", "", ROUTE_STREAM, ""},
-    {"/events?topics=a,b", "", ROUTE_STREAM, ""},
-    {"/%65vents", "", ROUTE_STREAM, ""},
-    {"/events/publish", "", ROUTE_PUBLISH_MANY, ""},
-    {"/events/publish?x=/y", "", ROUTE_PUBLISH_MANY, ""},
+    {"/events", "", ROUTE_EVENTS, ""},
+    {"/events?topics=a,b", "", ROUTE_EVENTS, ""},
+    {"/%65vents", "", ROUTE_EVENTS, ""},
+    {"/events/publish", "", ROUTE_EVENTS_PUBLISH, ""},
+    {"/events/publish?x=/y", "", ROUTE_EVENTS_PUBLISH, ""},
     {"/api/sse/publish", "", ROUTE_SSE_PUBLISH, ""},
     {"/api/ss%65/publish", "", ROUTE_SSE_PUBLISH, ""},
     {"/api/sse/stats", "", ROUTE_SSE_STATS, ""},
@@ -230,13 +230,13 @@ static const struct route_case cases[] = {
     {"/api/sse/", "", ROUTE_NONE, ""},
     {"/api/sse/stats/x", "", ROUTE_NONE, ""},
     {"/api/sse/stream", "", ROUTE_NONE, ""},
-    {"/app/events", "/app", ROUTE_STREAM, ""},
-    {"/app/events/publish?x", "/app", ROUTE_PUBLISH_MANY, ""},
+    {"/app/events", "/app", ROUTE_EVENTS, ""},
+    {"/app/events/publish?x", "/app", ROUTE_EVENTS_PUBLISH, ""},
     {"/app/api/sse/publish", "/app", ROUTE_SSE_PUBLISH, ""},
     {"/app/events", "", ROUTE_NONE, ""},
-    {"/events", "/events", ROUTE_STREAM, ""},
-    {"/events/events", "/events", ROUTE_STREAM, ""},
-    {"/api/events/publish", "/api", ROUTE_PUBLISH, ""},
+    {"/events", "/events", ROUTE_EVENTS, ""},
+    {"/events/events", "/events", ROUTE_EVENTS, ""},
+    {"/api/events/publish", "/api", ROUTE_DURABLE_PUBLISH, ""},
 };
 
 static const struct route_paths usual = {"/topics", "/healthz", "/api/events",
@@ -303,24 +303,24 @@ static void test_other_bases(void **state) {
                                              "/v1/many", "/one",           "/up/ok"};
     static const struct route_case expected[] = {
         {"/api/v1/alpha/events", "", ROUTE_TOPIC_EVENTS, "alpha"},
-        {"/status/health", "", ROUTE_HEALTH, ""},
+        {"/status/health", "", ROUTE_FULL_HEALTH, ""},
         {"/api/alpha/events", "", ROUTE_NONE, ""},
         {"/status", "", ROUTE_NONE, ""},
         {"/topics/alpha/events", "", ROUTE_NONE, ""},
         {"/healthz", "", ROUTE_NONE, ""},
         {"/v1/durable/stream", "", ROUTE_USER_STREAM, ""},
         {"/v1/durable/channels/list", "", ROUTE_CHANNELS, ""},
-        {"/v1/dur%61ble/publish", "", ROUTE_PUBLISH, ""},
+        {"/v1/dur%61ble/publish", "", ROUTE_DURABLE_PUBLISH, ""},
         {"/x/v1/durable/history", "/x", ROUTE_HISTORY, ""},
         {"/v1/stream", "", ROUTE_NONE, ""},
         {"/durable/stream", "", ROUTE_NONE, ""},
         {"/v1/durable/events/stream", "", ROUTE_NONE, ""},
         {"/api/events/stream", "", ROUTE_NONE, ""},
-        {"/v1/many", "", ROUTE_STREAM, ""},
-        {"/v1/many/publish", "", ROUTE_PUBLISH_MANY, ""},
+        {"/v1/many", "", ROUTE_EVENTS, ""},
+        {"/v1/many/publish", "", ROUTE_EVENTS_PUBLISH, ""},
         {"/one/publish", "", ROUTE_SSE_PUBLISH, ""},
         {"/one/stats", "", ROUTE_SSE_STATS, ""},
-        {"/x/v1/many", "/x", ROUTE_STREAM, ""},
+        {"/x/v1/many", "/x", ROUTE_EVENTS, ""},
         {"/events", "", ROUTE_NONE, ""},
         {"/api/sse/publish", "", ROUTE_NONE, ""},
         {"/up/ok", "", ROUTE_SHORT_HEALTH, ""},
@@ -339,8 +339,8 @@ static void test_base_and_events_at_one_path(void **state) {
                                            "/events", "/events",  "/health"};
     static const struct route_case expected[] = {
         {"/events/alpha/events", "", ROUTE_TOPIC_EVENTS, "alpha"},
-        {"/events", "", ROUTE_STREAM, ""},
-        {"/events/publish", "", ROUTE_PUBLISH, ""},
+        {"/events", "", ROUTE_EVENTS, ""},
+        {"/events/publish", "", ROUTE_DURABLE_PUBLISH, ""},
         {"/events/stats", "", ROUTE_SSE_STATS, ""},
         {"/events/stats/events", "", ROUTE_TOPIC_EVENTS, "stats"},
         {"/events/channels/subscribe", "", ROUTE_SUBSCRIBE, ""},
@@ -371,7 +371,7 @@ static void test_paths_inside_paths(void **state) {
         {"/api/alpha/events", "", ROUTE_TOPIC_EVENTS, "alpha"},
         {"/api/events/events", "", ROUTE_TOPIC_EVENTS, "events"},
         {"/api/events/stream", "", ROUTE_USER_STREAM, ""},
-        {"/api/events/healthz", "", ROUTE_HEALTH, ""},
+        {"/api/events/healthz", "", ROUTE_FULL_HEALTH, ""},
         {"/api/events/health", "", ROUTE_SHORT_HEALTH, ""},
         {"/api/stream", "", ROUTE_NONE, ""},
     };
@@ -391,7 +391,7 @@ static void test_paths_inside_paths(void **state) {
 static void test_health_at_one_path(void **state) {
     static const struct route_paths one = {"/topics", "/health",  "/api/events",
                                            "/events", "/api/sse", "/health"};
-    static const struct route_case expected[] = {{"/health", "", ROUTE_HEALTH, ""},
+    static const struct route_case expected[] = {{"/health", "", ROUTE_FULL_HEALTH, ""},
                                                  {"/healthz", "", ROUTE_NONE, ""}};
     expect_routes(expected, length_of(expected), &one);
 }
@@ -461,8 +461,8 @@ static void test_methods(void **state) {
         assert_int_equal(route_methods(kind) != NULL, is_route);
         assert_true(!is_route || strstr(route_methods(kind), "OPTIONS") != NULL);
     }
-    assert_string_equal(route_methods(ROUTE_STREAM), "GET, HEAD, OPTIONS");
-    assert_string_equal(route_methods(ROUTE_PUBLISH_MANY), "POST, OPTIONS");
+    assert_string_equal(route_methods(ROUTE_EVENTS), "GET, HEAD, OPTIONS");
+    assert_string_equal(route_methods(ROUTE_EVENTS_PUBLISH), "POST, OPTIONS");
 }
 
 static void test_paths_of_a_configuration(void **state) {
@@ -472,12 +472,12 @@ static void test_paths_of_a_configuration(void **state) {
     struct route_paths paths = route_paths_of(&config);
     assert_string_equal(paths.base, usual.base);
     assert_string_equal(paths.healthz, usual.healthz);
+    assert_string_equal(paths.durable, usual.durable);
     assert_string_equal(paths.events, usual.events);
-    assert_string_equal(paths.streams, usual.streams);
     assert_string_equal(paths.sse, usual.sse);
     assert_string_equal(paths.health, usual.health);
-    assert_true(config_set(&config, "events_path", "/e", &reason));
-    assert_string_equal(route_paths_of(&config).events, "/e");
+    assert_true(config_set(&config, "durable_path", "/e", &reason));
+    assert_string_equal(route_paths_of(&config).durable, "/e");
     config_release(&config);
 }
 
