@@ -297,8 +297,8 @@ def test_pruned_events_of_a_pattern_are_told(deploy, durable):
     deployment = deploy(durable.url, history_bytes=0).start()
     deployment.database = durable
     first, *_ = publish_durable(durable, "t.a", "t.b", "t.b", "other")
-    value(durable, "SELECT pgsse.prune(keep => 1)")
     deployment.wait_totals(published=4)
+    value(durable, "SELECT pgsse.prune(keep => 1)")
     stream = open_stream(deployment, f"?topics=t.*&last_event_id={first}")
     refresh = stream.next_event()
     assert refresh.event == "refresh" and refresh.json()["reason"] == "gap"
