@@ -202,6 +202,18 @@ def wait_marker_heard(deployment):
     wait_for(lambda: deployment.totals()["notifications"] > heard, "a marker")
 
 
+def wait_listen_proved(database):
+    """Returns right after a marker was heard and LISTEN has answered what is asked after it: nothing is
+    under way on either connection."""
+    def answered():
+        return database.execute(
+            "SELECT max(query_start) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND state = 'idle' AND query LIKE '%pg_listening_channels%'")[0][0]
+    before = answered()
+    wait_for(lambda: answered() not in (None, before), "LISTEN has answered")
+    time.sleep(0.02)  # the answer is on its way
+
+
 def live_stream(deployment, database):
     """It has had an event, through the publisher if there is one: so that is connected, too."""
     stream = deployment.stream()
@@ -385,7 +397,7 @@ def test_a_short_cut(over_network, network, database):
 def test_the_network_falls_silent_and_recovers(over_network, network, database):
     """What was under way arrives: nothing is missing."""
     outage = Outage(over_network, live_stream(over_network, database))
-    wait_marker_heard(over_network)
+    wait_listen_proved(database)
     network.hold()
     outage.wait_noticed(200, "does not complete statements", "no connection")
     assert_refused(over_network, "unknown")
@@ -406,7 +418,7 @@ def test_the_network_forgets_its_connections(over_network, network, database):
     """Those from before stay half-open for ever, and only new ones get through."""
     outage = Outage(over_network, live_stream(over_network, database))
     before = [network.find(LISTEN), network.find(QUERY), network.find(PUBLISH)]
-    wait_marker_heard(over_network)
+    wait_listen_proved(database)
     network.hold()
     outage.wait_noticed(200, "does not complete statements", "no connection")
     database.publish("alpha", "missed")
