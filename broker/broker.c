@@ -112,8 +112,8 @@ void broker_set_channels(struct broker *broker, struct channels *channels) {
     channels_release(&broker->next_channels);
     if (channels_are_equal(&broker->channels, channels)) {
         channels_release(channels);
-        if (broker->journal.canary
-                .is_held) { /* for other channels, which are not wanted any more */
+        bool is_held = broker->journal.canary.is_held;
+        if (is_held) { /* for other channels, which are not wanted any more */
             broker->source->kind->change(broker->source);
         }
         return;
@@ -173,12 +173,12 @@ static void hear_event(struct broker *broker, const char *channel, struct slice 
 static void hear_forge(struct broker *broker, const char *channel, struct slice text) {
     struct event event;
     const char *reason;
-    (void)table_ask_reading(&broker->journal.table);
     if (event_parse_forge(&broker->parser, text, broker->config->forge_control != 0, &event,
                           &reason)) {
         broker_publish(broker, &event, ENTRY_EPHEMERAL);
     } else {
         note_bad(broker, channel, reason);
+        hear_hint(broker, text);
     }
 }
 

@@ -122,6 +122,9 @@ static const char *read_topic(struct slice *text, struct buf *topic) {
         return take_quoted(text, topic) ? NULL : "a quote is not closed";
     }
     trim_end(text);
+    if (text->length > 0 && memchr(text->at, '"', text->length) != NULL) {
+        return "a topic with a double quote in it must be in double quotes";
+    }
     buf_append_slice(topic, *text);
     skip(text, text->length);
     return NULL;

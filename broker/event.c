@@ -235,6 +235,10 @@ bool event_parse_forge(struct event_parser *parser, struct slice text, bool take
     if (!read_names(parser, &members, reason)) {
         return false;
     }
+    if (slice_is(buf_slice(&parser->topic), TOPIC_BROADCAST)) {
+        *reason = "\"channel\" is \"*\": this publisher has no broadcasts";
+        return false;
+    }
     bool has_control = takes_control && is_control(buf_slice(&parser->type));
     if (has_control && members.data.text.length == 0) {
         members.data = (struct json_value){JSON_OBJECT, slice_of("{}")};

@@ -2,10 +2,10 @@
  *
  * A walk (walk.h) over all topics of its live clients reads what the handler has missed. That is
  * sent as EVENT and REFRESH frames for all of them, as fast as the handler's queue drains. In the
- * turn in which it reaches the head, fan-out takes over. If this broker
- * does not know the handler's place (because it was restarted), or the handler's id is beyond the
- * head, one REFRESH for all clients says so, and that part of the position goes on from the head.
- * The other part goes on from where it was. */
+ * turn in which it reaches the head, fan-out takes over. If this broker does not know the handler's
+ * place (because it was restarted), or the handler's id is beyond the head, one REFRESH for all
+ * clients says so, and that part of the position goes on from the head. The other part goes on from
+ * where it was. */
 #pragma once
 
 #include "walk.h"

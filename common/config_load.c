@@ -303,6 +303,7 @@ static bool load_database_url_file(struct config *config, enum config_program pr
     struct buf text = {0};
     int shown_length = (int)strcspn(*known, ":@="); /* it may be a URL with a password */
     if (!file_read(config->database_url_file, &text)) {
+        buf_release(&text);
         return complain(reason, "database_url_file: %.*s: %s", shown_length, *known,
                         strerror(errno));
     }

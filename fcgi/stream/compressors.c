@@ -63,7 +63,21 @@ void compressors_note_use(struct compressors *compressors, struct compressor *co
     TAILQ_INSERT_TAIL(&compressors->used, compressor, link);
 }
 
+static bool has_budget(struct compressors *compressors, size_t bytes) {
+    int64_t now_ms = clock_ms();
+    if (now_ms - compressors->alone_since_ms >= COMPRESSORS_ALONE_MS) {
+        compressors->alone_since_ms = now_ms;
+        compressors->alone_bytes = 0;
+    }
+    compressors->alone_bytes += bytes;
+    return compressors->alone_bytes <= COMPRESSORS_ALONE_BYTES;
+}
+
 void compressors_alone(struct compressors *compressors, struct slice plain, struct buf *out) {
+    if (!has_budget(compressors, plain.length)) {
+        gzip_store(plain, out);
+        return;
+    }
     if (compressors->workplace == NULL) {
         compressors->workplace = gzip_window_create();
     }

@@ -91,18 +91,20 @@ void gzip_window_block(struct gzip_window *window, struct slice plain, struct bu
 }
 
 void gzip_store(struct slice plain, struct buf *out) {
-    check(plain.length <= GZIP_STORED_BYTES_MAX);
-    uint32_t length = (uint32_t)plain.length;
-    buf_append(out, "\0", 1);
-    append_u32(out, length | ~length << 16);
-    buf_append_slice(out, plain);
+    while (plain.length > 0) {
+        uint32_t length = plain.length < UINT16_MAX ? (uint32_t)plain.length : UINT16_MAX;
+        buf_append(out, "\0", 1);
+        append_u32(out, length | ~length << 16);
+        buf_append(out, plain.at, length);
+        plain = (struct slice){plain.at + length, plain.length - length};
+    }
 }
 
 void gzip_alone(struct gzip_window *workplace, struct slice plain, struct buf *out) {
     size_t before = out->length;
     gzip_window_reset(workplace);
     gzip_window_block(workplace, plain, out);
-    if (out->length - before > plain.length && plain.length <= GZIP_STORED_BYTES_MAX) {
+    if (out->length - before > plain.length) {
         out->length = before;
         gzip_store(plain, out);
     }

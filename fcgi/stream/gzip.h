@@ -40,6 +40,5 @@ void gzip_window_block(struct gzip_window *window, struct slice plain, struct bu
 /* Appends a block that refers to nothing. The window is only the workplace, and is reset. */
 void gzip_alone(struct gzip_window *workplace, struct slice plain, struct buf *out);
 
-enum { GZIP_STORED_BYTES_MAX = UINT16_MAX };
-/* Appends a block with the bytes as they are, at most so many: 5 bytes more, and no work. */
+/* Appends blocks with the bytes as they are: no work, and 5 bytes more for each 64 KiB. */
 void gzip_store(struct slice plain, struct buf *out);

@@ -205,8 +205,8 @@ static void on_report_due(struct loop_timer *timer) {
                       send_to_broker);
     }
     loop_timer_start(stream->loop, timer, STREAM_REPORT_MS, on_report_due);
-    stop_when_empty(
-        stream); /* the last one may have been a connection that never became a request */
+    /* the last one may have been a connection that never became a request */
+    stop_when_empty(stream);
 }
 
 /* --- requests --------------------------------------------------------------------------------- */

@@ -37,8 +37,8 @@ static bool take_granted(struct subscriber *subscriber, const struct names *gran
         return false;
     }
     if (found < topics.count) {
-        check(subscriber->client.seat.output.events ==
-              NULL); /* they count on topics that may be destroyed */
+        /* they would count on topics that may be destroyed */
+        check(subscriber->client.seat.output.events == NULL);
         subscriber->audience = fanout_attach(&subscriber->subscribers->fanout, asked->form,
                                              audience_is_gzip(asked), granted);
         fanout_detach(&subscriber->subscribers->fanout, &asked);

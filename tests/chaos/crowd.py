@@ -168,7 +168,7 @@ class Client:
         self._gzip = None
         self.is_greeted = False
         self._plan(now)
-        accept = "Accept-Encoding: gzip\r\n" if self.record.number % 2 else ""
+        accept = "Accept-Encoding: gzip\r\n" if self.record.number // 2 % 2 else ""
         resume = f"Last-Event-ID: {self.last_id}\r\n" if self.last_id else ""
         if not self._is_asking:
             self.record.add("open", now, self.machine, self.last_id)

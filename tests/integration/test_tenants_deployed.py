@@ -12,7 +12,7 @@ import web
 from deployment import Deployment, ending
 
 NAMES = {"acme.example.org": "acme", "ACME.Example.org": "acme", "acme.example.org:80": "acme",
-         "globex.example.org": "globex", "localhost": "", "acme.example.org.": "acme",
+         "globex.example.org": "globex", "localhost": "none", "127.0.0.1": "none", "acme.example.org.": "acme",
          "other.example.org": "none", "x.acme.example.org": "none", "acme.example.orgx": "none"}
 OF_APACHE = {"acme.example.org": "acme", "localhost": "acme"}
 

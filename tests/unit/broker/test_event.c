@@ -177,6 +177,7 @@ static void test_forge(void **state) {
         {"{\"channel\":\"a\",\"tenant_id\":\"a b\",\"payload\":1}", NULL, "tenant"},
         {"{\"channel\":\"a\",\"tenant_id\":5,\"payload\":1}", NULL, "tenant"},
         {"{\"channel\":\"a*\"," OF_ACME ",\"payload\":1}", NULL, "pattern"},
+        {"{\"channel\":\"*\"," OF_ACME ",\"payload\":1}", NULL, "no broadcasts"},
         {"{" OF_ACME ",\"payload\":1}", NULL, "topic"},
         {"{\"channel\":\"a\"," OF_ACME "}", NULL, "missing"},
         {"{\"channel\":\"a\"," OF_ACME ",\"payload\":1,\"type\":\"close\"}", NULL, "own"},
@@ -220,6 +221,7 @@ static void test_forge_control(void **state) {
         {"{\"channel\":\"a\"," OF_ACME ",\"type\":\"paid\"}", NULL, false},
         {"{\"channel\":\"a\"," OF_ACME ",\"type\":\"position\",\"payload\":1}", NULL, false},
         {"{\"channel\":\"a\",\"type\":\"close\"}", NULL, false},
+        {"{\"channel\":\"*\"," OF_ACME ",\"type\":\"close\"}", NULL, false},
         {"{" OF_ACME ",\"type\":\"close\"}", NULL, false},
     };
     struct event_parser parser = {0};

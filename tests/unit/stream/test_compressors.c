@@ -79,5 +79,33 @@ static void test_the_workplace_is_made_when_it_is_needed(void **state) {
     buf_release(&out);
 }
 
+/* Beyond the budget bytes are stored as they are, until it is renewed. */
+static void test_alone_has_a_budget(void **state) {
+    enum { PIECE = 200 * 1024, PIECES = COMPRESSORS_ALONE_BYTES / PIECE };
+    struct buf out = {0};
+    struct inflating inflating = {0};
+    char *text = repeated('x', PIECE);
+    struct slice piece = {text, PIECE};
+    rig_begin();
+    rig.alone_since_ms = clock_ms() + 60000; /* however long the test takes */
+    for (int i = 0; i < PIECES; i++) {
+        compressors_alone(&rig, piece, &out);
+    }
+    assert_in_range(out.length, 1, PIECE / 10);
+    size_t before = out.length;
+    compressors_alone(&rig, piece, &out);
+    compressors_alone(&rig, piece, &out);
+    assert_in_range(out.length - before, 2 * PIECE, 2 * PIECE + 100);
+    rig.alone_since_ms = clock_ms() - COMPRESSORS_ALONE_MS;
+    before = out.length;
+    compressors_alone(&rig, piece, &out);
+    assert_in_range(out.length - before, 1, PIECE / 100);
+    assert_true(inflating_take_as(&inflating, buf_slice(&out), -15));
+    assert_int_equal(inflating.text.length, (PIECES + 3) * PIECE);
+    inflating_release(&inflating);
+    buf_release(&out);
+    free(text);
+}
+
 RUN_TESTS(TEST(test_no_more_than_there_may_be), TEST(test_idle_ones_change_hands),
-          TEST(test_the_workplace_is_made_when_it_is_needed))
+          TEST(test_the_workplace_is_made_when_it_is_needed), TEST(test_alone_has_a_budget))

@@ -65,10 +65,6 @@ static void test_blocks_of_all_kinds_are_one_stream(void **state) {
             gzip_window_reset(window);
             break;
         case 1:
-            plain.length = plain.length < GZIP_STORED_BYTES_MAX ? plain.length : 0;
-            sum = (struct gzip_sum){0};
-            gzip_sum_add(&sum, buf_slice(&inflating.text));
-            gzip_sum_add(&sum, plain);
             gzip_store(plain, &out);
             gzip_window_reset(window);
             break;
