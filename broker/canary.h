@@ -30,7 +30,7 @@
 #include "server.h"
 
 enum {
-    CANARY_PATIENCE = 6, /* canary_timeouts that notifications before a marker may take */
+    CANARY_PATIENCE = 6, /* other notifications may delay a marker by so many canary_timeouts */
     CANARY_BARRIER_MS = 100,
     CANARY_BARRIERS_AT_ONCE = 100,
     CANARY_BARRIER_COST_MS = 1000,

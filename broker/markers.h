@@ -10,7 +10,7 @@
  *     force. Until the first of these is heard, they are written with a private name. It is never
  *     sent and nobody else can know it, so such positions resume only here.
  *   - Markers of other brokers are remembered, for clients that come from those brokers.
- *   - A name that is heard twice would mean two places, so it is not used any more.
+ *   - If a name is heard twice, nobody can tell which place is meant: it is not used any more.
  *
  * A marker's text: {"marker":"<13 of [0-9a-z], random>","set":"<16 hex digits>","pid":<sender's
  * backend>,"at":<microseconds since 1970, when its statement ran, by the server's clock>}. set

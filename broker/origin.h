@@ -5,8 +5,8 @@
  *   malformed    from the head, with a refresh
  *   "0"          from the start: everything that is kept
  *   D.M.S, D     durable events after the id D, ephemeral ones after the place M.S. A part that is
- *                not known goes on from the head, with a refresh. D alone has no place that could
- *                be lost: ephemeral events from the head
+ *                not known goes on from the head, with a refresh. D alone says nothing about
+ *                ephemeral events: they start at the head, without a refresh
  *
  * The barrier: a client may come from a broker that is milliseconds ahead of this one. Then its
  * marker is unknown here, or its place or id is beyond the head. So before such a position is
@@ -37,10 +37,10 @@ struct origin {
     struct cursor cursor;     /* placed: the same place here */
     uint64_t barrier;         /* the marker that it waits for; 0: none */
     uint64_t reading;         /* the reading of the table that it waits for; 0: none */
-    /* An id not yet known to be this table's. The page after the id decides. 0: none. */
+    /* The client's id, until the page after it has shown whether this table gave it. 0: none. */
     uint64_t unproved;
     bool has_no_id;  /* its position is from before the table existed (D is 0) */
-    uint64_t probed; /* has_no_id: up to this id the table has no event of its topics */
+    uint64_t probed; /* has_no_id: the table was searched up to here, and had nothing for it */
 };
 
 void origin_init(struct origin *origin, struct journal *journal, bool is_user_stream,

@@ -6,8 +6,9 @@
  *   READY      accepted; there is more to send, and credit for it
  *   STARVED    accepted; the credit is used up
  *   PAGING     accepted; the next events are only in the table, and it waits for a page of them
- *   LIVE       at the head. Only a user stream's replay is kept then: it has the list of the
- *              stream's topics, which the handler may not know yet when it unsubscribes
+ *   LIVE       at the head. Only a user stream's replay is kept then. The broker has cut its list
+ *              of topics to what the user may have, and an UNSUBSCRIBE that the handler sent before
+ *              it knew that would name the wrong ones
  *
  * Its origin says from where the client goes on (origin.h), and its walk reads what comes after
  * that (walk.h). A replay ends with SUBSCRIBED, sent in the same turn in which it reaches the head:

@@ -10,8 +10,8 @@
  *   3. pages of the table, while durable events of the names are not in the log: first a GAP for
  *      each gap that the page shows, then its events
  *   4. ephemeral events that the log has dropped while pages were read
- *   5. a handler's: what a client is told first. (All that is told to a client before its next
- *      event makes one refresh. A handler's refreshes are told one by one.)
+ *   5. a handler's: the gaps of 1. (All that is told to a client before its next event makes one
+ *      refresh, so it is told of them early. A handler's refreshes are told one by one.)
  *   6. the log: events and breaks, in their order
  *   7. the HEAD
  *
@@ -19,8 +19,8 @@
  * a cursor, and pins neither entries of the log nor pages of the table. It remembers what it has
  * told, and tells that again only if there is more to tell, or if an event came in between.
  *
- * A walk is over the names of one client, or over all topics that a handler is interested in. A
- * client's position moves by a step's own part only: a durable event moves D, an ephemeral one M.S.
+ * A walk is over the names of one client, or over all topics that a handler is interested in. Of
+ * a client's position a durable step changes only D, and an ephemeral one only M.S.
  * A handler's position is for all its clients, so it is that of a reader that has everything up to
  * the step, of all topics. */
 #pragma once
@@ -120,8 +120,8 @@ enum walk_kind walk_next(struct walk *walk, bool has_room, struct walk_step *ste
 /* The owner has sent the step, or will: an EVENT, GAP, BREAK, or the HEAD. */
 void walk_take(struct walk *walk, const struct walk_step *step);
 
-/* Whether anything may come before the head. (If so many entries have to be looked at that this
- * takes more than one turn, nothing may come all the same.) */
+/* Whether anything may come before the head. (It may be true although nothing
+ * comes: when the search was cut off at its limit for a turn.) */
 bool walk_has_backlog(struct walk *walk) must_check;
 
 /* A page of the names after that id; NULL: it is awaited, as with WAIT. */

@@ -3,9 +3,9 @@
  *
  * Only the web server is believed: PGSSE_TENANT is the tenant of its virtual host, REMOTE_USER is
  * the user that it has authenticated. The host that a client asks for decides which virtual host
- * that is. Nothing else of a request matters: neither its other headers (whose parameters begin with
- * HTTP_), nor its path, query or body. Without PGSSE_TENANT, or if it is empty, the tenant is "".
- * Without authentication, a request may act for any user of its tenant. */
+ * that is. Nothing else of a request matters: neither its other headers (whose parameters begin
+ * with HTTP_), nor its path, query or body. Without PGSSE_TENANT, or if it is empty, the tenant is
+ * "". Without authentication, a request may act for any user of its tenant. */
 #pragma once
 
 #include "base.h"

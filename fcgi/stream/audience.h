@@ -57,7 +57,7 @@ struct audience {
     enum stream_form form;
     struct position last; /* the id of the newest frame in the feed */
     int64_t last_ms;      /* when that was appended */
-    bool is_told; /* the newest frame is a refresh, not written yet, and nobody has joined since */
+    bool is_told; /* the newest frame is a refresh that a further loss can still be merged into */
     struct fan_loss told; /* then: what it tells */
     struct loop_task flush;
     char *key; /* owned: the form, then the topics' keys, sorted, each ended by NUL */

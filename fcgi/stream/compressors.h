@@ -1,7 +1,7 @@
 /* The compressors of a process. A group of clients has one of them for itself (see gzip_group.h),
  * and there are at most COMPRESSORS_MAX: a group that has sent nothing for COMPRESSORS_IDLE_MS
- * loses its compressor to one that needs it. What is compressed alone shares one workplace, and has a
- * budget: anybody can ask for streams of many different names, each of which would compress each
+ * loses its compressor to one that needs it. What is compressed alone shares one workplace, and has
+ * a budget: anybody can ask for streams of many different names, each of which would compress each
  * event once more. Beyond the budget bytes are stored as they are, which every client can read.
  *
  * Also here: what compression has saved. */

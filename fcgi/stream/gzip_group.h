@@ -2,9 +2,9 @@
  *
  * The frames share a compressor, so a frame may refer to the ones before it, back to the group's
  * last reset. So a client may read the feed if exactly these frames were the last bytes that it
- * got. A client may begin to read where a reset is: it is a newcomer until then, and so is a client
- * again that was sent bytes of its own, or lost frames. Newcomers get their own copies of each
- * frame, which was compressed alone.
+ * got. The others are newcomers: clients that have just come, and those that were sent bytes of
+ * their own, or lost frames, since the last reset. They get their own copies of each frame, which
+ * was compressed alone, and may begin to read where the next reset is.
  *
  * A reset costs each reader: for some frames there is little to refer to. A newcomer costs, too, as
  * long as it waits. So the group is reset when both have cost about the same, or before the copies

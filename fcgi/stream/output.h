@@ -5,8 +5,9 @@
  * source. One call writes all that waits, as far as the socket takes it.
  *
  * From output_start_gzip on all content is one gzip stream. The feed's frames come compressed, once
- * for all readers (gzip_group.h). Own bytes are compressed here: they are a draft until they are
- * written, or a copy of a frame or the end follows them: then they become a block. Since the next
+ * for all readers (gzip_group.h). Own bytes collect as plain text, the draft. They are
+ * compressed into one block when they are to be written, or when a copy of a frame or the end
+ * follows them. Since the next
  * frame of the feed may refer to the last ones, own bytes end the attachment: the client is a
  * newcomer of the feed's gzip_group, and is attached again where a reset is. */
 #pragma once
