@@ -42,21 +42,8 @@ struct entry {
     bool has_topic;
 };
 
-static bool is_blank(char c) {
-    return c == ' ' || c == '\t';
-}
-
-static void skip_blanks(struct slice *text) {
-    while (text->length > 0 && is_blank(text->at[0])) {
-        text->at++;
-        text->length--;
-    }
-}
-
-static void trim_end(struct slice *text) {
-    while (text->length > 0 && is_blank(text->at[text->length - 1])) {
-        text->length--;
-    }
+static void trim(struct slice *text) {
+    *text = slice_trim(*text, " \t");
 }
 
 static bool begins(struct slice text, const char *start) {
@@ -117,11 +104,10 @@ static size_t entry_length(struct slice text) {
 /* The functions below return what is wrong with the entry, or NULL. */
 
 static const char *read_topic(struct slice *text, struct buf *topic) {
-    skip_blanks(text);
+    trim(text);
     if (begins(*text, "\"")) {
         return take_quoted(text, topic) ? NULL : "a quote is not closed";
     }
-    trim_end(text);
     if (text->length > 0 && memchr(text->at, '"', text->length) != NULL) {
         return "a topic with a double quote in it must be in double quotes";
     }
@@ -141,12 +127,12 @@ static const char *read_name(struct slice *text, struct buf *name) {
 static const char *read_entry(struct entry *entry) {
     struct slice text = entry->text;
     const char *wrong = read_name(&text, &entry->name);
-    skip_blanks(&text);
+    trim(&text);
     if (wrong == NULL && begins(text, "->")) {
         skip(&text, 2);
         entry->has_topic = true;
         wrong = read_topic(&text, &entry->topic);
-        skip_blanks(&text);
+        trim(&text);
     }
     if (wrong == NULL && text.length > 0) {
         wrong = entry->has_topic ? "there is something after the topic"
@@ -231,8 +217,7 @@ static bool parse_entries(struct channels *channels, struct slice text, struct s
         *entry = (struct slice){text.at, length};
         has_more = length < text.length;
         skip(&text, length + (has_more ? 1 : 0));
-        skip_blanks(entry);
-        trim_end(entry);
+        trim(entry);
         *wrong = parse_entry(channels, *entry);
         if (*wrong != NULL) {
             return false;
@@ -245,8 +230,7 @@ bool channels_parse(struct channels *channels, const char *raw, bool has_forge, 
     struct slice text = slice_of(raw);
     struct slice entry = {0};
     const char *wrong = NULL;
-    skip_blanks(&text);
-    trim_end(&text);
+    trim(&text);
     size_t count = text.length == 0 ? 0 : count_entries(text);
     if (count > CHANNELS_RAW_MAX) {
         snprintf(reason, CHANNELS_REASON_BYTES, "there are more than %d channels",

@@ -16,8 +16,6 @@ void gap_memory_clear(struct gap_memory *memory) {
     }
 }
 
-static const struct topic_key of_all_topics = {{"", 0}};
-
 /* The id up to which the topic has a gap; 0: none is known. */
 static uint64_t end_of(const struct gap_memory *memory, struct topic_key topic) {
     const struct known_gap *known;
@@ -26,7 +24,7 @@ static uint64_t end_of(const struct gap_memory *memory, struct topic_key topic) 
 }
 
 bool gap_memory_knows(const struct gap_memory *memory, const struct gap *gap) {
-    return end_of(memory, gap_topic(gap)) >= gap->id || end_of(memory, of_all_topics) >= gap->id;
+    return end_of(memory, gap_topic(gap)) >= gap->id || end_of(memory, TOPIC_KEY_NONE) >= gap->id;
 }
 
 static void forget_after(struct gap_memory *memory, struct topic_key topic, uint64_t id) {
@@ -40,7 +38,7 @@ static void forget_after(struct gap_memory *memory, struct topic_key topic, uint
 
 void gap_memory_pass(struct gap_memory *memory, struct topic_key topic, uint64_t id) {
     forget_after(memory, topic, id);
-    forget_after(memory, of_all_topics, id);
+    forget_after(memory, TOPIC_KEY_NONE, id);
 }
 
 bool gap_memory_add(struct gap_memory *memory, const struct gap *gap) {

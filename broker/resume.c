@@ -47,8 +47,6 @@ static void refresh(struct resume *resume, struct topic_key topic, enum sse_refr
     outbox_queue(&resume->delivery->outbox, wire_encode_refresh(&message));
 }
 
-static const struct topic_key of_all_topics = {{"", 0}};
-
 /* An id beyond the head may come from a broker that is ahead of this one, so the table is read
  * before it is called unknown. */
 static bool is_decidable(struct resume *resume) {
@@ -90,9 +88,9 @@ static bool decide(struct resume *resume) {
     go_on_from_head(resume, !resume->is_place, !is_id);
     start(resume);
     if (!is_id) {
-        refresh(resume, of_all_topics, SSE_REFRESH_UNKNOWN_POSITION, true);
+        refresh(resume, TOPIC_KEY_NONE, SSE_REFRESH_UNKNOWN_POSITION, true);
     } else if (!resume->is_place) {
-        refresh(resume, of_all_topics, SSE_REFRESH_RESTART, false);
+        refresh(resume, TOPIC_KEY_NONE, SSE_REFRESH_RESTART, false);
     }
     return true;
 }
@@ -101,7 +99,7 @@ void resume_on_table_changed(struct resume *resume) {
     const struct table *table = &journal_of(resume)->table;
     if (resume->is_decided) {
         walk_on_table_changed(&resume->walk);
-        refresh(resume, of_all_topics, SSE_REFRESH_GAP, true);
+        refresh(resume, TOPIC_KEY_NONE, SSE_REFRESH_GAP, true);
     } else if (resume->cursor.durable != 0 && table->previous_state != TABLE_UNKNOWN) {
         resume->cursor.durable = UINT64_MAX; /* the id is the old table's: no id of this one */
     }

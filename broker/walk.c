@@ -68,7 +68,7 @@ static bool is_about(const struct walk *walk, const struct gap *gap) {
 /* From where the walk is now. */
 static struct walk_step step_of(const struct walk *walk, enum walk_kind kind) {
     return (struct walk_step){
-        .kind = kind, .position = walk->position, .topic = {{"", 0}}, .at = walk->cursor};
+        .kind = kind, .position = walk->position, .topic = TOPIC_KEY_NONE, .at = walk->cursor};
 }
 
 /* The event is decoded. Its frame is shared only if it was written with the step's position. */

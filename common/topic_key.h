@@ -21,6 +21,7 @@ enum {
 struct topic_key {
     struct slice bytes; /* borrowed; length 0: none */
 };
+#define TOPIC_KEY_NONE ((struct topic_key){{"", 0}}) /* can be looked up, too */
 
 /* Writes the key into room, which it points into. None if the tenant or the name is not valid. */
 struct topic_key topic_key_make(char room[TOPIC_KEY_BYTES_MAX], struct slice tenant,

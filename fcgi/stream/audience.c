@@ -75,19 +75,30 @@ static uint32_t newcomers_of(const struct audience *audience) {
     return audience->live_count - audience->feed.gzip->readers;
 }
 
+/* The first newcomer from that seat on, if any is left; NULL at the end. Most newcomers are at the
+ * beginning of the list, and a walk ends with the last of them. */
+static struct seat *next_newcomer(struct seat *seat, uint32_t *left) {
+    for (; seat != NULL && *left > 0; seat = LIST_NEXT(seat, link)) {
+        if (!output_is_attached(&seat->output)) {
+            (*left)--;
+            return seat;
+        }
+    }
+    return NULL;
+}
+
+/* The body may attach the newcomer. */
+#define FOREACH_NEWCOMER(seat, audience, left)                                           \
+    for ((seat) = next_newcomer(LIST_FIRST(&(audience)->live), &(left)); (seat) != NULL; \
+         (seat) = next_newcomer(LIST_NEXT(seat, link), &(left)))
+
 /* Copies for a client that does not read would grow: it has to become a reader. */
 static bool has_blocked_newcomer(const struct audience *audience) {
     uint32_t left = newcomers_of(audience);
     const struct seat *seat;
-    LIST_FOREACH(seat, &audience->live, link) {
-        if (left == 0) {
-            return false; /* most newcomers are at the beginning of the list */
-        }
-        if (!output_is_attached(&seat->output)) {
-            if (seat->output.is_blocked) {
-                return true;
-            }
-            left--;
+    FOREACH_NEWCOMER(seat, audience, left) {
+        if (seat->output.is_blocked) {
+            return true;
         }
     }
     return false;
@@ -97,14 +108,8 @@ static void reset_group(struct audience *audience) {
     uint32_t left = newcomers_of(audience);
     struct seat *seat;
     gzip_group_reset(audience->feed.gzip);
-    LIST_FOREACH(seat, &audience->live, link) {
-        if (left == 0) {
-            return;
-        }
-        if (!output_is_attached(&seat->output)) {
-            output_attach(&seat->output, &audience->feed);
-            left--;
-        }
+    FOREACH_NEWCOMER(seat, audience, left) {
+        output_attach(&seat->output, &audience->feed);
     }
 }
 
@@ -117,14 +122,8 @@ static void copy_to_newcomers(struct audience *audience, struct slice frame, str
     gzip_sum_add(&sum, frame);
     block->length = 0;
     compressors_alone(group->compressors, frame, block);
-    LIST_FOREACH(seat, &audience->live, link) {
-        if (left == 0) {
-            return;
-        }
-        if (!output_is_attached(&seat->output)) {
-            output_append_copy(&seat->output, buf_slice(block), &sum, tally);
-            left--;
-        }
+    FOREACH_NEWCOMER(seat, audience, left) {
+        output_append_copy(&seat->output, buf_slice(block), &sum, tally);
     }
 }
 

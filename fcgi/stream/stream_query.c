@@ -109,14 +109,16 @@ void stream_query_of_topic(struct stream_query *wanted, struct slice name,
     add_key(wanted, topic_key_make(room, wanted->tenant, name));
 }
 
-/* Whether the request may read all that it names. */
-static bool may_read(const struct names *topics, const struct identity *identity) {
+/* Returns HTTP_OK if the request may read all that it names. */
+static unsigned check_rights(const struct names *topics, const struct identity *identity,
+                             const char **reason) {
     for (size_t i = 0; i < topics->count; i++) {
         if (!identity_may_read(identity, topic_key_name(topics->keys[i]))) {
-            return false;
+            *reason = IDENTITY_UNREADABLE;
+            return HTTP_FORBIDDEN;
         }
     }
-    return true;
+    return HTTP_OK;
 }
 
 /* --- the events API --------------------------------------------------------------------------- */
@@ -156,8 +158,7 @@ unsigned stream_query_of_events(struct stream_query *wanted, const char *query,
     if (*reason != NULL) {
         return HTTP_BAD_REQUEST;
     }
-    if (!may_read(&wanted->topics, identity)) {
-        *reason = IDENTITY_UNREADABLE;
+    if (check_rights(&wanted->topics, identity, reason) != HTTP_OK) {
         return HTTP_FORBIDDEN;
     }
     if (wanted->topics.count == 0) {
@@ -198,11 +199,7 @@ unsigned stream_query_of_user(struct stream_query *wanted, const char *query,
         *reason = "userId is not the user who was authenticated";
         return HTTP_FORBIDDEN;
     }
-    if (!may_read(&wanted->topics, identity)) {
-        *reason = IDENTITY_UNREADABLE;
-        return HTTP_FORBIDDEN;
-    }
-    return HTTP_OK;
+    return check_rights(&wanted->topics, identity, reason);
 }
 
 void stream_query_release(struct stream_query *wanted) {

@@ -1,20 +1,9 @@
 /* Who asks: in whose name a request may act, and of which tenant it is. */
 #include "identity.h"
-#include "support.h"
-
-/* Pairs of name and value, ended by NULL. */
-static const char *get(const void *source, const char *name) {
-    const char *const *pairs = source;
-    for (size_t i = 0; pairs[i] != NULL; i += 2) {
-        if (strcmp(pairs[i], name) == 0) {
-            return pairs[i + 1];
-        }
-    }
-    return "";
-}
+#include "pairs.h"
 
 static struct identity identity_from(const char *const *pairs) {
-    struct parameters parameters = {pairs, get};
+    struct parameters parameters = {pairs, pairs_get};
     struct identity identity;
     memset(&identity, 'x', sizeof identity);
     identity_read(&identity, &parameters);

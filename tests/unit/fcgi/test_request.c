@@ -1,23 +1,12 @@
 /* From parameters to what the client wants. */
+#include "pairs.h"
 #include "request.h"
-#include "support.h"
 #include "wire.h"
 
 #define PLACE "0.abcdefghijklm.17"
 
-/* Pairs of name and value, ended by NULL. */
-static const char *get(const void *source, const char *name) {
-    const char *const *pairs = source;
-    for (size_t i = 0; pairs[i] != NULL; i += 2) {
-        if (strcmp(pairs[i], name) == 0) {
-            return pairs[i + 1];
-        }
-    }
-    return "";
-}
-
 static struct request parse(const char *const *pairs) {
-    struct parameters parameters = {pairs, get};
+    struct parameters parameters = {pairs, pairs_get};
     struct request request;
     memset(&request, 'x', sizeof request);
     static const struct route_paths paths = {"/topics", "/healthz", "/api/events",
