@@ -294,8 +294,8 @@ void loop_on_signal(struct loop *loop, void *owner, void (*on_signal)(void *owne
     sigaddset(&wanted, SIGTERM);
     sigaddset(&wanted, SIGINT);
     sigaddset(&wanted, SIGHUP);
-    check(sigprocmask(SIG_BLOCK, &wanted, NULL) == 0);
     check(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
+    check(sigprocmask(SIG_BLOCK, &wanted, NULL) == 0);
     int fd = signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC);
     check(fd >= 0);
     loop->signal_owner = owner;

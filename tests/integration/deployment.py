@@ -288,7 +288,7 @@ class Deployment:
         handlers = [one for one in self.programs if isinstance(one, Handler)]
         others = [one for one in self.programs if not isinstance(one, Handler)]
         for one in handlers:
-            one.ask_to_stop()
+            one.send_signal(signal.SIGTERM)
         complaints = [text for one in handlers + others[::-1] for text in one.end()]
         complaints += [f"{path.name} is left" for path in (self.broker_socket, self.status_socket)
                        if path.exists() and self._broker_should_have_cleared()]

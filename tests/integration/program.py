@@ -76,6 +76,9 @@ class Program:
         return self.process.poll() is None
 
     def send_signal(self, number):
+        """A signal that the program itself answers is sent when it is ready for it."""
+        if number not in (signal.SIGSTOP, signal.SIGCONT):
+            self._await_readiness()
         if self.is_running():
             os.kill(self.pid, number)
 
@@ -89,8 +92,8 @@ class Program:
         assert got == status, f"{self.name} ended with {got}, not {status}\n{self.log()}"
 
     def _await_readiness(self):
-        """Until it has taken SIGTERM over: before that the signal just ends it, which under a
-        sanitizer, whose programs start slowly, a short test would run into."""
+        """Until it has taken SIGTERM over, which it does last of the signals. Before that a signal
+        just ends it: a program starts slowly on a busy machine, or under a sanitizer."""
         deadline = time.monotonic() + READY_SECONDS
         while self.is_running() and time.monotonic() < deadline:
             with open(f"/proc/{self.pid}/status", encoding="ascii") as status:
@@ -103,12 +106,8 @@ class Program:
                 return
             time.sleep(0.01)
 
-    def ask_to_stop(self, number=signal.SIGTERM):
-        self._await_readiness()
-        self.send_signal(number)
-
     def stop(self, number=signal.SIGTERM, seconds=STOP_SECONDS):
-        self.ask_to_stop(number)
+        self.send_signal(number)
         self.wait(0, seconds)
 
     def kill(self):
@@ -121,7 +120,7 @@ class Program:
         """For clearing away: ends it and returns its complaints."""
         complaints = []
         try:
-            self.ask_to_stop()
+            self.send_signal(signal.SIGTERM)
             status = self.process.wait(STOP_SECONDS)
             if status not in self.expected:
                 complaints.append(f"{self.name} ended with {status}")

@@ -29,7 +29,7 @@ class Conf:
         before = self.world.broker.log().count("other channels:")
         if text is not None:
             self.write(text)
-        self.world.broker.process.send_signal(signal.SIGHUP)
+        self.world.broker.send_signal(signal.SIGHUP)
         if wait:
             wait_for(lambda: self.world.broker.log().count("other channels:") > before,
                      lambda: self.world.broker.log())
@@ -218,7 +218,7 @@ def test_handlers_go_on(world):
     start(world)
     stream = world.stream("alpha")
     for handler in (world.streams[0], world.publisher):
-        handler.process.send_signal(signal.SIGHUP)
+        handler.send_signal(signal.SIGHUP)
         wait_for(lambda handler=handler: "SIGHUP" in handler.log(), "it is logged")
     world.publish("alpha", 1)
     assert stream.next_event().data == "1"
