@@ -301,7 +301,7 @@ static void on_table_lost(void *self, const char *reason) {
     condition_on_lost(&broker->condition, CONDITION_TABLE, reason);
 }
 
-/* The markers' connection connects again, too: its server shows whether the table's connection or
+/* The query connection connects again, too: its server shows whether the table's connection or
  * LISTEN is at the wrong one. */
 static void on_table_astray(void *self) {
     struct broker *broker = self;
@@ -309,7 +309,7 @@ static void on_table_astray(void *self) {
     condition_set_query_up(&broker->condition, false);
 }
 
-/* --- reports from the markers' connection ------------------------------------------------- */
+/* --- reports from the query connection ---------------------------------------------------- */
 
 static void on_canary_connected(void *self) {
     struct broker *broker = self;

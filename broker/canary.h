@@ -1,4 +1,4 @@
-/* The second connection: sends the broker's markers, and checks that they are heard.
+/* The query connection: sends the broker's markers, and checks that they are heard.
  *
  * Every canary_interval or queue_poll, whichever is shorter, and at once when LISTEN is verified, a
  * marker is sent on this connection and comes back on the LISTEN connection. That proves that both
@@ -14,11 +14,11 @@
  * The owner makes sure that LISTEN, this connection and the table's connection reach the same
  * server:
  *
- *   LISTEN comes back             ->  the other two connect again: the address may have changed
- *   the markers' connection is    ->  LISTEN is given up. That connection is the younger one, so
- *   at another server                 the address has changed since LISTEN connected
- *   the table's connection is     ->  it is given up, and the markers' connection connects again:
- *   at another server                 its server shows which of LISTEN and the table is right
+ *   LISTEN comes back           ->  the other two connect again: the address may have changed
+ *   this connection is at       ->  LISTEN is given up. This connection is the younger one, so the
+ *   another server                  address has changed since LISTEN connected
+ *   the table's connection is   ->  it is given up, and this one connects again: its server shows
+ *   at another server               which of LISTEN and the table is right
  *
  * LISTEN itself never sends: a commit that waits would make it deaf. */
 #pragma once

@@ -1,4 +1,4 @@
-/* LISTEN and the markers' connection, at the same server or not: which of them is given up, when,
+/* LISTEN and the query connection, at the same server or not: which of them is given up, when,
  * and for what reason. The test replaces common/pg and plays Postgres. */
 #include "broker_rig.h"
 #include "listener.h"
