@@ -32,7 +32,7 @@ struct health_question {
     enum wire_document_kind kind;
     enum document_scope scope; /* FULL_HEALTH */
     uint32_t limit; /* FULL_HEALTH: how many topics are listed at most; totals are never cut */
-    char tenant[TENANT_BYTES_MAX + 1]; /* who asks: see document.h and listing.h */
+    char tenant[TENANT_BYTES_MAX + 1]; /* who asks, or LISTING_ALL_TENANTS */
 };
 
 struct health_request;

@@ -105,7 +105,7 @@ size_t listing_append(const struct survey *survey, struct slice tenant, uint32_t
                       struct buf *out) {
     struct listing listing = {
         .survey = survey, .out = out, .start = out->length, .limit = limit, .now_ms = wall_ms()};
-    if (tenant.length == 0) {
+    if (slice_is(tenant, LISTING_ALL_TENANTS)) {
         return append_all(&listing);
     }
     const struct topic_tenant *found = topics_tenant(&survey->overview->journal->topics, tenant);

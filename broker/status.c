@@ -1,6 +1,7 @@
 #include "status.h"
 
 #include "http.h"
+#include "listing.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -113,7 +114,8 @@ static void on_health(struct health_request *request, uint16_t status, struct sl
 
 static void ask_health(struct status_connection *connection, uint32_t limit) {
     struct status *status = connection->status;
-    struct health_question question = {WIRE_FULL_HEALTH, DOCUMENT_LOCAL, limit, ""};
+    struct health_question question = {WIRE_FULL_HEALTH, DOCUMENT_LOCAL, limit,
+                                       LISTING_ALL_TENANTS};
     connection->state = STATUS_ASKING;
     loop_timer_start(status->loop, &connection->timer, STATUS_DEADLINE_MS, on_deadline);
     health_ask(status->health, &connection->request, &question, on_health);

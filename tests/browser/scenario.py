@@ -3,6 +3,7 @@
 Every client opens STREAMS. Each is judged alone: what one does not get, no other waits for long."""
 
 import shutil
+import signal
 import time
 
 import durable_api
@@ -119,7 +120,7 @@ class Scenario:
 
     def _stop_handlers(self):
         for handler in self.deployment.streams:
-            handler.ask_to_stop()
+            handler.send_signal(signal.SIGTERM)
         self._wait("close", 1)
 
     def records_of(self, name):

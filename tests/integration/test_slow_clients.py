@@ -2,6 +2,7 @@
 they come back for it. Nobody else notices."""
 
 import random
+import signal
 import time
 
 import pytest
@@ -294,7 +295,7 @@ def test_who_lags_when_the_handler_stops_comes_back_for_the_rest(streaming, is_l
     if not is_live:
         slow = Source(deployment, position=start).greeted()
         slow.next_event()
-    deployment.streams[0].ask_to_stop()
+    deployment.streams[0].send_signal(signal.SIGTERM)
     blocks = slow.read_ended()
     assert slow.connection.end_status == (0, 0)
     close = slow.events.pop()

@@ -401,18 +401,19 @@ static void ask_of(struct asker *asker, const char *tenant, enum wire_document_k
     health_ask(&rig.broker->health, &asker->request, &question, on_health);
 }
 
-/* Each sees its own topics only; "" sees all, with their tenants. */
+/* Each sees its own topics only, "" too; the status socket sees all, with their tenants. */
 static void test_tenants(void **state) {
-    static struct asker askers[4]; /* zero */
+    static struct asker askers[5]; /* zero */
     rig_begin();
     rig_listen();
     rig_notify("{\"topic\":\"x\",\"data\":1}");
     rig_notify("{\"topic\":\"y\",\"data\":1,\"tenant\":\"a\"}");
     rig_notify("{\"topic\":\"z\",\"data\":1,\"tenant\":\"b\"}");
-    ask_of(&askers[0], "", WIRE_FULL_HEALTH);
+    ask_of(&askers[0], LISTING_ALL_TENANTS, WIRE_FULL_HEALTH);
     ask_of(&askers[1], "a", WIRE_FULL_HEALTH);
     ask_of(&askers[2], "none", WIRE_FULL_HEALTH);
     ask_of(&askers[3], "b", WIRE_STREAM_STATS);
+    ask_of(&askers[4], "", WIRE_FULL_HEALTH);
     run_round();
     run_round();
     assert_true(says(&askers[0], "\"topic\":\"x\",\"subscribers\""));
@@ -422,6 +423,8 @@ static void test_tenants(void **state) {
     assert_false(says(&askers[1], "\"x\"") || says(&askers[1], "\"z\""));
     assert_true(says(&askers[2], "\"topics\":[]"));
     assert_true(says(&askers[3], "\"active_topics\":0"));
+    assert_true(says(&askers[4], "\"topic\":\"x\",\"subscribers\""));
+    assert_false(says(&askers[4], "\"y\"") || says(&askers[4], "\"z\""));
     for (size_t i = 0; i < length_of(askers); i++) {
         assert_int_equal(askers[i].count, 1);
         buf_release(&askers[i].document);
